@@ -1,0 +1,59 @@
+"""backprop_xp: a multilayer-perceptron trainer written once against the Python array API standard."""
+
+from typing import TYPE_CHECKING, Any
+
+from backprop_xp import activations, initializers, losses, schedules
+from backprop_xp.errors import DivergedError, InputError
+from backprop_xp.network import Network, backward, forward, init
+from backprop_xp.optimizers import Optimizer, OptimizerState, adam, adamw, momentum, nesterov, rmsprop, sgd
+from backprop_xp.step import make_gradient, make_step
+
+if TYPE_CHECKING:
+    from backprop_xp.classic import NeuralNetwork
+    from backprop_xp.model import Model, load
+    from backprop_xp.training import Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DivergedError",
+    "InputError",
+    "Model",
+    "Network",
+    "NeuralNetwork",
+    "Optimizer",
+    "OptimizerState",
+    "Trainer",
+    "activations",
+    "adam",
+    "adamw",
+    "backward",
+    "forward",
+    "init",
+    "initializers",
+    "load",
+    "losses",
+    "make_gradient",
+    "make_step",
+    "momentum",
+    "nesterov",
+    "rmsprop",
+    "schedules",
+    "sgd",
+]
+
+_LATER = {"Trainer": "training", "Model": "model", "load": "model", "NeuralNetwork": "classic"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the heavy parts when they are first used."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,95 @@
+"""Backends under test: one fixture, `lib`, for every array library that is importable."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+os.environ.setdefault("JAX_ENABLE_X64", "1")  # before jax is imported: the proofs are in float64
+
+import numpy as np
+import pytest
+
+from backprop_xp import backends
+from backprop_xp.errors import InputError
+
+LIBRARIES = ["numpy", "array_api_strict", "jax", "torch", pytest.param("cupy", marks=pytest.mark.gpu)]
+DEVICES = {"array_api_strict": "device1", "cupy": "cuda"}
+
+
+class Lib(NamedTuple):
+    """An array library under test."""
+
+    name: str
+    backend: backends.Backend
+
+    @property
+    def xp(self) -> Any:
+        return self.backend.xp
+
+    def array(self, values: Any, dtype: str = "float64") -> Any:
+        return backends.to_device(np.asarray(values), self.backend, dtype)
+
+    def params(self, params: Any) -> Any:
+        return tuple(tuple(None if leaf is None else self.array(leaf, str(leaf.dtype)) for leaf in p) for p in params)
+
+    def host(self, tree: Any) -> Any:
+        """Return a tree of tuples with host arrays for leaves."""
+        if tree is None or isinstance(tree, int | float):
+            return tree
+        if isinstance(tree, tuple | list):
+            return tuple(self.host(leaf) for leaf in tree)
+        return backends.to_host(tree)
+
+    @contextlib.contextmanager
+    def no_host_reads(self) -> Iterator[None]:
+        """Forbid `float(x)`, `bool(x)` and the like: on array-api-strict, whose device stands for a GPU."""
+        if self.name != "array_api_strict":
+            yield
+            return
+        cls = type(self.array(0.0))
+
+        def refuse(*_: Any) -> Any:
+            raise AssertionError("a value was read back to the host")
+
+        with pytest.MonkeyPatch.context() as patch:
+            for method in ("__float__", "__bool__", "__int__", "__index__", "__complex__"):
+                patch.setattr(cls, method, refuse)
+            yield
+
+
+def library(name: str) -> Lib:
+    if name != "cupy":
+        pytest.importorskip(name)
+    try:
+        return Lib(name, backends.select(DEVICES.get(name, "cpu"), name, "float64"))
+    except InputError as error:
+        if name != "cupy":
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=LIBRARIES)
+def lib(request: pytest.FixtureRequest) -> Lib:
+    """Every library."""
+    return library(request.param)
+
+
+@pytest.fixture(params=LIBRARIES[1:])
+def other(request: pytest.FixtureRequest) -> Lib:
+    """Every library but NumPy, which is the reference."""
+    return library(request.param)
+
+
+def assert_trees_close(actual: Any, expected: Any, rtol: float, atol: float = 0.0) -> None:
+    """Compare nested tuples of arrays, leaf by leaf, with shape and data type."""
+    if expected is None:
+        assert actual is None
+    elif isinstance(expected, tuple | list):
+        assert len(actual) == len(expected)
+        for a, e in zip(actual, expected, strict=True):
+            assert_trees_close(a, e, rtol, atol)
+    else:
+        assert np.shape(actual) == np.shape(expected)
+        assert np.asarray(actual).dtype == np.asarray(expected).dtype
+        np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)

@@ -1,0 +1,155 @@
+"""The composed step: the same on every backend, pure, traceable, and K networks at once."""
+
+import numpy as np
+import pytest
+from conftest import assert_trees_close, library
+from test_optimizers import CASES
+
+from backprop_xp import InputError, Network, init, make_gradient, make_step, schedules, sgd
+from backprop_xp.initializers import normal
+
+OPTIONS = {"plain": {}, "all": {"l2": 0.01, "clip_norm": 0.5, "dropout": 0.25, "seed": 2**40 + 3}}
+
+
+def problem(activation="tanh", output="softmax", bias=True, dtype="float64", leading=()):
+    rng = np.random.default_rng(1)
+    network = Network((5, 7, 6, 3), activation=activation, output=output, bias=bias)
+    one, *more = (
+        init(network, k, bias_initializer=normal(0.1), dtype=dtype) for k in range(leading[0] if leading else 1)
+    )
+    params = stacked([one, *more]) if leading else one
+    X, labels = rng.normal(size=(9, 5)).astype(dtype), rng.integers(0, 3, 9).astype(np.int32)
+    return network, params, X, labels, rng.uniform(0.5, 2, 9).astype(dtype)
+
+
+def stacked(networks):
+    """Stack the parameters of K networks on a leading axis."""
+    return tuple(
+        tuple(None if leaves[0] is None else np.stack(leaves) for leaves in zip(*layers, strict=True))
+        for layers in zip(*networks, strict=True)
+    )
+
+
+def trajectory(lib, step, optimizer, params, X, Y, weight, n_steps=12, dtype="float64"):
+    params, X, weight = lib.params(params), lib.array(X, dtype), lib.array(weight, dtype)
+    Y = lib.array(Y, "int32") if Y.ndim == 1 else lib.array(Y, dtype)
+    losses = []
+    with lib.no_host_reads():
+        state = optimizer.init(params)
+        for _ in range(n_steps):
+            params, state, loss = step(params, state, X, Y, weight)
+            losses.append(loss)
+    return lib.host(params), np.array([lib.host(loss) for loss in losses])
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_every_backend_takes_numpys_steps(other, name, options):
+    make, settings = CASES[name]
+    optimizer = make(schedules.warmup_cosine(0.05, 3, 10, initial=0.01, final=0.01), **settings)
+    network, *data = problem()
+    step = make_step(network, "cross_entropy", optimizer, **OPTIONS[options])
+    expected, expected_losses = trajectory(library("numpy"), step, optimizer, *data)
+    actual, losses = trajectory(other, step, optimizer, *data)
+    assert_trees_close(actual, expected, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-12)
+    assert len(set(losses)) == len(losses)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "mish"])
+@pytest.mark.parametrize("bias", [True, False, "shared"])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_stacked_networks_equal_single_ones(lib, activation, bias, name, options):
+    make, settings = CASES[name]
+    optimizer = make(0.05, **settings)
+    network, params, X, labels, weight = problem(activation, "sigmoid", bias, leading=(3,))
+    # not softmax with a shared bias: that gradient is 0, and Adam would blow up its rounding
+    Y = np.eye(3)[labels]
+    step = make_step(network, "squared_error", optimizer, **OPTIONS[options])
+    together, losses = trajectory(lib, step, optimizer, params, X, Y, weight)
+    assert losses.shape == (12, 3)
+    for k in range(3):
+        single = tuple(tuple(None if leaf is None else leaf[k] for leaf in layer) for layer in params)
+        alone, loss = trajectory(lib, step, optimizer, single, X, Y, weight)
+        picked = tuple(tuple(None if leaf is None else leaf[k] for leaf in layer) for layer in together)
+        assert_trees_close(picked, alone, rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(losses[:, k], loss, rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("rate", [0.05, schedules.one_cycle(0.05, 10)])
+def test_jax_traces_every_step(name, options, rate):
+    jax = pytest.importorskip("jax")
+    make, settings = CASES[name]
+    optimizer = make(rate, **settings)
+    network, params, X, labels, weight = problem()
+    step = make_step(network, "cross_entropy", optimizer, **OPTIONS[options])
+    params = jax.tree.map(jax.numpy.asarray, params)
+    arguments = (
+        params,
+        optimizer.init(params),
+        jax.numpy.asarray(X),
+        jax.numpy.asarray(labels),
+        jax.numpy.asarray(weight),
+    )
+    text = str(jax.make_jaxpr(step)(*arguments))
+    assert text.count("dot_general") == 3 * network.n_layers - 1  # forward, dW, and delta for all layers but the first
+    jitted, eager = jax.jit(step)(*arguments), step(*arguments)
+    assert_trees_close(jax.tree.leaves(jitted), jax.tree.leaves(eager), rtol=1e-12, atol=1e-15)
+
+
+def test_the_step_leaves_its_arguments_as_they_were(lib):
+    network, params, X, labels, weight = problem("silu", bias="shared")
+    optimizer = CASES["adamw"][0](0.1)
+    step = make_step(network, "cross_entropy", optimizer, **OPTIONS["all"])
+    given = lib.params(params)
+    arguments = given, optimizer.init(given), lib.array(X), lib.array(labels, "int32"), lib.array(weight)
+    before = tuple(np.copy(leaf) for leaf in leaves(lib.host(arguments)))
+    step(*arguments)
+    assert_trees_close(leaves(lib.host(arguments)), before, rtol=0)
+
+
+def leaves(tree):
+    if tree is None:
+        return ()
+    return tuple(leaf for branch in tree for leaf in leaves(branch)) if isinstance(tree, tuple) else (tree,)
+
+
+def test_float32_stays_float32(lib):
+    network, params, X, labels, weight = problem(dtype="float32")
+    optimizer = CASES["adam"][0](schedules.one_cycle(0.05, 10))
+    step = make_step(network, "cross_entropy", optimizer, **OPTIONS["all"])
+    end, losses = trajectory(lib, step, optimizer, params, X, labels, weight, 2, "float32")
+    assert {leaf.dtype for leaf in leaves(end)} == {np.dtype("float32")}
+    assert losses.dtype == np.float32
+
+
+def test_clipping_bounds_the_norm_over_all_parameters():
+    network, params, X, labels, _ = problem()
+    clipped = make_step(network, "cross_entropy", sgd(1.0), clip_norm=1e-3)(params, sgd(1.0).init(params), X, labels)[0]
+    moved = leaves(tuple(tuple(a - b for a, b in zip(p, q, strict=True)) for p, q in zip(params, clipped, strict=True)))
+    assert np.sqrt(sum((leaf**2).sum() for leaf in moved)) == pytest.approx(1e-3)
+    loose = make_step(network, "cross_entropy", sgd(1.0), clip_norm=1e3)(params, sgd(1.0).init(params), X, labels)[0]
+    free = make_step(network, "cross_entropy", sgd(1.0))(params, sgd(1.0).init(params), X, labels)[0]
+    assert_trees_close(loose, free, rtol=1e-14)
+
+
+def test_the_penalty_is_half_l2_times_the_squared_weights():
+    network, params, X, labels, _ = problem()
+    plain, penalised = (make_gradient(network, "cross_entropy", l2=l2)(params, X, labels)[0] for l2 in (0.0, 0.2))
+    assert penalised - plain == pytest.approx(0.1 * sum((W**2).sum() for W, _ in params))
+
+
+@pytest.mark.parametrize("bad", [
+    {"l2": -1.0}, {"dropout": 1.0}, {"dropout": -0.1}, {"clip_norm": 0.0}, {"multipliers": ((1.0, 1.0),)},
+])  # fmt: skip
+def test_options_out_of_range(bad):
+    with pytest.raises(InputError, match=f"{next(iter(bad))} must be"):
+        make_step(problem()[0], "cross_entropy", sgd(), **bad)
+
+
+def test_unknown_loss_suggests_the_nearest():
+    with pytest.raises(InputError, match="unknown loss 'cross_entrop'; did you mean 'cross_entropy'"):
+        make_step(problem()[0], "cross_entrop", sgd())
