@@ -1,0 +1,37 @@
+"""Sources of minibatches: which rows make up each step of an epoch."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class IndexBatches(NamedTuple):
+    """One epoch's minibatches, as rows of the data.
+
+    Parameters
+    ----------
+    order : integer array (n_samples,), or None
+        The rows in the order of their use, on the device of the data; None for the order they stand in.
+    n_samples : int
+    batch_size : int
+        Rows a step; the last batch is shorter where they do not come out even.
+    """
+
+    order: Any
+    n_samples: int
+    batch_size: int
+
+    @property
+    def n_batches(self) -> int:
+        """Steps in the epoch."""
+        return -(-self.n_samples // self.batch_size)
+
+
+def epoch_order(seed: int, epoch: int, n_samples: int) -> NDArray[np.integer[Any]]:
+    """Return the permutation of rows for this epoch: drawn on the host, the same for every backend.
+
+    It depends on (seed, epoch) alone, so a run can begin at any epoch.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(n_samples)
+    return order.astype(np.int32 if n_samples <= np.iinfo(np.int32).max else np.int64)

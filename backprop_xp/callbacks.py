@@ -1,0 +1,95 @@
+"""Callbacks: what is done after each step and each epoch, beside training."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+Record = dict[str, float]
+
+
+class Callback:
+    """What a trainer calls. Override what you need; raise `StopTraining` to end training and keep what was trained.
+
+    A callback that overrides `on_batch_end` makes every step wait to be seen; the others cost nothing within an epoch.
+    """
+
+    def on_train_begin(self, trainer: Any) -> None:
+        """Take note of the trainer; its data and first parameters are in place."""
+
+    def on_batch_end(self, batch: int, loss: Any) -> None:
+        """See the loss of a step (0-d, on the device: `float(loss)` waits for it); `batch` counts from 0 each epoch."""
+
+    def on_epoch_end(self, record: Record) -> None:
+        """See the epoch's figures: epoch (from 1), loss, learning_rate, seconds, val_loss and the metrics."""
+
+    def on_train_end(self, trainer: Any) -> None:
+        """Clean up; called after an error or an interruption too."""
+
+
+class PrintProgress(Callback):
+    """One plain line an epoch, at most one a second, and always the first and the last."""
+
+    def __init__(self, every_seconds: float = 1.0) -> None:
+        self._every, self._printed, self._last = every_seconds, -1e9, Record()
+
+    def on_train_begin(self, trainer: Any) -> None:
+        """Note how many epochs there will be."""
+        self._epochs, self._printed, self._last = trainer.epochs, -1e9, {}
+
+    def on_epoch_end(self, record: Record) -> None:
+        """Print the epoch unless a line was printed a moment ago."""
+        self._last = record
+        if time.monotonic() - self._printed >= self._every:
+            self._print()
+
+    def on_train_end(self, trainer: Any) -> None:
+        """Print the last epoch if it has not been."""
+        if self._last:
+            self._print()
+
+    def _print(self) -> None:
+        figures = "  ".join(
+            f"{name} {value:.4g}" for name, value in self._last.items() if name not in ("epoch", "seconds")
+        )
+        print(f"epoch {int(self._last['epoch'])}/{self._epochs}  {figures}", flush=True)
+        self._printed, self._last = time.monotonic(), {}
+
+
+class JsonLines(Callback):
+    """One JSON object a line: a header, every epoch's figures, and how training ended.
+
+    Parameters
+    ----------
+    path : path
+        Written anew; each line is flushed, so the file can be followed while training runs.
+    header : dict, optional
+        What the first line says.
+    """
+
+    def __init__(self, path: str | Path, header: dict[str, Any] | None = None) -> None:
+        self._path, self._header = Path(path), header or {}
+        self._file: TextIO | None = None
+
+    def on_train_begin(self, trainer: Any) -> None:
+        """Open the file and write the header."""
+        self._file = self._path.open("w", encoding="utf-8")
+        self._write({"event": "start", "time": time.time(), **self._header})
+
+    def on_epoch_end(self, record: Record) -> None:
+        """Write the epoch's figures."""
+        self._write({"event": "epoch", **record})
+
+    def on_train_end(self, trainer: Any) -> None:
+        """Write the reason training ended, and close the file."""
+        self._write({"event": "end", "time": time.time(), "stopped": trainer.stopped})
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, line: dict[str, Any]) -> None:
+        assert self._file is not None
+        # JSON has no NaN or infinity: a figure that is neither finite becomes null.
+        finite = {k: None if isinstance(v, float) and v - v != 0.0 else v for k, v in line.items()}
+        self._file.write(json.dumps(finite, allow_nan=False) + "\n")
+        self._file.flush()

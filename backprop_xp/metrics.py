@@ -1,0 +1,71 @@
+"""Metrics: figures of merit by name, on the array API, so that they stay on the device until the epoch is read.
+
+`P` is the network's output (n_samples, n_outputs); `Y` the targets: integer labels (n_samples,),
+or (n_samples, n_outputs).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+Array = Any
+
+
+class Metric(NamedTuple):
+    """A figure of merit: the function (P, Y, xp) -> 0-d array, and whether more of it is better."""
+
+    function: Callable[[Array, Array, Any], Array]
+    higher_is_better: bool
+
+
+def accuracy(P: Array, Y: Array, xp: Any) -> Array:
+    """Share of samples predicted right: the largest output against the label, or every output on its side of 1/2."""
+    if Y.ndim == 1:
+        right = xp.astype(xp.argmax(P, axis=-1), Y.dtype) == Y
+    else:
+        right = xp.all((P > 0.5) == (Y > 0.5), axis=-1)
+    return xp.mean(xp.astype(right, P.dtype))
+
+
+def mse(P: Array, Y: Array, xp: Any) -> Array:
+    """Mean squared error over samples and outputs."""
+    error = P - Y
+    return xp.mean(error * error)
+
+
+def rmse(P: Array, Y: Array, xp: Any) -> Array:
+    """Square root of the mean squared error, in the units of the target."""
+    return xp.sqrt(mse(P, Y, xp))
+
+
+def mae(P: Array, Y: Array, xp: Any) -> Array:
+    """Mean absolute error over samples and outputs, in the units of the target."""
+    return xp.mean(xp.abs(P - Y))
+
+
+def r2(P: Array, Y: Array, xp: Any) -> Array:
+    """Coefficient of determination, 1 - residual / total sum of squares, averaged over outputs as in scikit-learn."""
+    residual = xp.sum((Y - P) ** 2, axis=0)
+    total = xp.sum((Y - xp.mean(Y, axis=0)) ** 2, axis=0)
+    tiny = xp.finfo(P.dtype).smallest_normal
+    return 1.0 - xp.mean(residual / xp.maximum(total, tiny))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(accuracy, True),
+    "mse": Metric(mse, False),
+    "rmse": Metric(rmse, False),
+    "mae": Metric(mae, False),
+    "r2": Metric(r2, True),
+}
+
+
+def higher_is_better(name: str) -> bool:
+    """Tell from a recorded figure's name whether more of it is better.
+
+    Losses and errors are better low. A metric of the user's own follows scikit-learn's naming: `..._loss`, `..._error`
+    and `..._deviance` are better low, anything else high.
+    """
+    name = name.removeprefix("val_")
+    if name in METRICS:
+        return METRICS[name].higher_is_better
+    return not (name == "loss" or name.endswith(("_loss", "_error", "_deviance")))

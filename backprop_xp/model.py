@@ -1,0 +1,230 @@
+"""A trained network with all it takes to predict, and its file: safetensors, a JSON header, nothing executable."""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_xp import backends
+from backprop_xp.errors import InputError
+from backprop_xp.network import Network, Params, forward, init
+from backprop_xp.targets import Target
+
+FORMAT = "backprop_xp model"
+VERSION = 1
+_ROWS = 8192  # rows a forward pass takes at once: bounds the memory for hidden layers
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network and what its numbers mean.
+
+    Parameters
+    ----------
+    network : Network
+    params : tuple of (W, b)
+        Host arrays.
+    loss : str
+        The loss it was trained with: tells labels from values in `predict`.
+    target : Target, optional
+        The class that each label stands for, or the mean and scale of what was learned.
+    preprocessing : dict, optional
+        JSON that turns raw rows into X; see `tables`.
+    extra : mapping, optional
+        JSON: the target's name, the source of the data, how it was trained.
+    """
+
+    network: Network
+    params: Params
+    loss: str
+    target: Target | None = None
+    preprocessing: dict[str, Any] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def outputs(self, X: Any, *, device: str = "cpu", backend: str | None = None) -> NDArray[Any]:
+        """Return the network's outputs (n_samples, n_outputs): probabilities, or values as they were learned.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+        device, backend : str
+            Where it is computed; the result is a host array.
+        """
+        chosen = backends.select(device, backend, str(self.params[0][0].dtype))
+        params = tuple(
+            (backends.to_device(W, chosen), None if b is None else backends.to_device(b, chosen))
+            for W, b in self.params
+        )
+        return host_outputs(self.network, params, X, chosen)
+
+    def predict(self, X: Any, *, device: str = "cpu", backend: str | None = None) -> NDArray[Any]:
+        """Return the predicted labels, or values in the target's own units: (n_samples,), or a column an output.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+        device, backend : str
+        """
+        return self.decide(self.outputs(X, device=device, backend=backend))
+
+    def decide(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Return what `predict` makes of the network's outputs."""
+        if self.loss == "cross_entropy" or (self.loss == "binary_cross_entropy" and outputs.shape[1] == 1):
+            number = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(np.int64)
+            return number if self.target is None else np.asarray(self.target.classes)[number]
+        if self.loss == "binary_cross_entropy":
+            return (outputs > 0.5).astype(np.int64)
+        values = outputs
+        if self.target is not None:
+            values = outputs * np.asarray(self.target.scale) + np.asarray(self.target.mean)
+        return np.asarray(values[:, 0] if values.shape[1] == 1 else values)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file, whole or not at all: to a temporary file beside it, synced, then renamed.
+
+        Raises
+        ------
+        InputError
+            If the path cannot be written.
+        """
+        write_atomically(Path(path), _to_bytes(self))
+
+
+def host_outputs(network: Network, params: Params, X: Any, backend: backends.Backend) -> NDArray[Any]:
+    """Return the network's outputs (n_samples, n_outputs) as a host array, a few thousand rows at a time."""
+    dtype = str(backends.to_host(params[0][0][:1, :1]).dtype)
+    X = X if hasattr(X, "shape") else np.asarray(X)
+    if X.ndim != 2 or X.shape[1] != network.widths[0]:
+        raise InputError(f"X must be (n_samples, {network.widths[0]}), not {tuple(X.shape)}")
+    pieces = []
+    for first in range(0, X.shape[0], _ROWS):
+        rows = backends.to_device(X[first : min(first + _ROWS, X.shape[0]), :], backend, dtype)
+        pieces.append(backends.to_host(forward(network, params, rows)[-1]))
+    return np.concatenate(pieces) if pieces else np.empty((0, network.widths[-1]), dtype)
+
+
+def load(path: str | Path) -> Model:
+    """Return the model in a file that `save` wrote. Nothing in the file is executed.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, of another format of a later version, or its arrays do not fit.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no model file {str(path)!r}")
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (the file is no mapping)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{str(path)!r} is truncated or no safetensors file ({error}): save it anew") from None
+    if "backprop_xp" not in metadata:
+        raise InputError(f"{str(path)!r} is a safetensors file, but not a model of backprop-xp")
+    try:
+        header = json.loads(metadata["backprop_xp"])
+        return _from_header(header, arrays)
+    except InputError as error:
+        raise InputError(f"{str(path)!r}: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{str(path)!r}: the header is damaged ({type(error).__name__}: {error})") from None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the whole new one, whatever happens in between.
+
+    Raises
+    ------
+    InputError
+        If the path cannot be written; no temporary file stays behind.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error.strerror}; choose another --output") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # mkstemp's files are for their owner alone
+        os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise InputError(f"cannot write {str(path)!r}: {error.strerror}; choose another --output") from None
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _to_bytes(model: Model) -> bytes:
+    from safetensors.numpy import save
+
+    from backprop_xp import __version__
+
+    network = model.network
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "network": {
+            "widths": network.widths,
+            "activation": network.activation,
+            "output": network.output,
+            "bias": network.bias,
+        },
+        "loss": model.loss,
+        "target": None if model.target is None else model.target.to_json(),
+        "preprocessing": model.preprocessing,
+        "versions": {"backprop_xp": __version__, "numpy": np.__version__, "python": platform.python_version()},
+        "extra": dict(model.extra),
+    }
+    arrays = {}
+    for layer, (W, b) in enumerate(model.params):
+        arrays[f"layers.{layer}.W"] = np.ascontiguousarray(W)
+        if b is not None:
+            arrays[f"layers.{layer}.b"] = np.ascontiguousarray(b)
+    return bytes(save(arrays, metadata={"backprop_xp": json.dumps(header, default=_plain)}))
+
+
+def _plain(value: Any) -> Any:
+    """Turn a NumPy scalar or array into what JSON has."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be kept in a model file")
+
+
+def _from_header(header: Any, arrays: dict[str, NDArray[Any]]) -> Model:
+    if header["format"] != FORMAT:
+        raise InputError(f"its format is {header['format']!r}, not {FORMAT!r}")
+    if header["version"] > VERSION:
+        raise InputError(
+            f"written by a later version (format {header['version']}, this one reads up to {VERSION}): "
+            "pip install --upgrade backprop-xp"
+        )
+    described = dict(header["network"])
+    network = Network(**{**described, "widths": tuple(described["widths"])})
+    given = [(arrays.pop(f"layers.{n}.W"), arrays.pop(f"layers.{n}.b", None)) for n in range(network.n_layers)]
+    if arrays:
+        raise InputError(f"holds arrays that its network does not have: {', '.join(sorted(arrays))}")
+    if any(not np.issubdtype(array.dtype, np.floating) for pair in given for array in pair if array is not None):
+        raise InputError("holds parameters that are no floating-point numbers")
+    return Model(
+        network,
+        init(network, initializer=given, dtype=given[0][0].dtype),
+        header["loss"],
+        target=None if header["target"] is None else Target.from_json(header["target"]),
+        preprocessing=header["preprocessing"],
+        extra=header["extra"],
+    )

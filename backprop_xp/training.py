@@ -1,0 +1,425 @@
+"""Trainer: epochs of minibatches on a device, validation, early stopping, history."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_xp import backends, engines
+from backprop_xp.batches import IndexBatches, epoch_order
+from backprop_xp.callbacks import Callback, PrintProgress, Record
+from backprop_xp.errors import DivergedError, InputError, StopTraining, lookup
+from backprop_xp.initializers import Initializer
+from backprop_xp.losses import LOSSES, Loss
+from backprop_xp.metrics import METRICS, higher_is_better
+from backprop_xp.model import Model, host_outputs
+from backprop_xp.network import Network, Params, init, propagate
+from backprop_xp.optimizers import OPTIMIZERS, Multipliers, Optimizer, adam
+from backprop_xp.step import loss_head, make_step
+from backprop_xp.training_data import TrainingData, prepared
+
+Array = Any
+UserMetric = Callable[[NDArray[Any], NDArray[Any]], float]
+History = dict[str, NDArray[np.float64]]
+
+_ROWS = 8192  # rows of validation data a forward pass takes at once
+_DEFAULT_LOSS = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy", "exp": "poisson"}
+
+
+class Trainer:
+    """Trains a network by minibatch gradient descent, on the CPU or a GPU by a flag.
+
+    The same seed gives the same first parameters, order of rows and dropout masks on every backend. Data are moved to
+    the device once, and losses are read back once an epoch.
+
+    Parameters
+    ----------
+    network : Network
+    loss : str or Loss, optional
+        Default: cross_entropy for a softmax output, binary_cross_entropy for a sigmoid, poisson for exp, else
+        squared_error.
+    optimizer : Optimizer or str, default adam()
+    device, backend : str
+        See `backends.select`: "cpu", "cuda", "cuda:1", "auto"; "numpy", "cupy", "jax", "torch", "array_api_strict".
+    engine : str, default "auto"
+    batch_size : int, default 32
+        Rows a step; more than there are rows means all of them.
+    epochs : int, default 20
+    shuffle : bool, default True
+        Take the rows in another order each epoch, drawn from `seed`.
+    seed : int, default 0
+    dtype : "float32" (default) or "float64"
+    initializer, bias_initializer
+        See `init`; given arrays continue training from there.
+    l2, clip_norm, multipliers, dropout
+        See `make_step`.
+    metrics : sequence of str or function, default ()
+        Names (accuracy, mse, rmse, mae, r2) or functions (y_true, y_pred) -> float such as scikit-learn's, recorded
+        each epoch: on the validation data as val_NAME, on the training data as NAME where there are none.
+    validation_fraction : float in [0, 1), default 0
+        Share of the rows, drawn by `seed`, kept for validation when `fit` is given no validation data.
+    patience : int, optional
+        Stop after this many epochs without a better `monitor`, and take back the best epoch's parameters.
+    monitor : str, optional
+        A recorded figure; default val_loss, or loss where there are no validation data.
+    min_delta : float, default 0
+        A smaller change is no improvement.
+    callbacks : sequence of Callback or function (record) -> None
+    verbose : int, default 0
+        1 prints a line an epoch.
+
+    Attributes
+    ----------
+    params : tuple of (W, b)
+        On the device.
+    history : dict of str to array (n_epochs,)
+    n_samples : int
+        Rows trained on.
+    kept_epoch : int
+        The epoch whose parameters these are: the best one's if `patience` is set, else the last one's.
+    stopped : str or None
+        Why training ended: "epochs", "patience", "interrupted", a callback's reason; None if it has not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backprop_xp import Network, Trainer, adam
+    >>> X, y = np.asarray([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.asarray([0, 1, 1, 0])
+    >>> net = Network((2, 8, 2), activation="tanh", output="softmax")
+    >>> trainer = Trainer(net, loss="cross_entropy", optimizer=adam(0.05), epochs=200)
+    >>> history = trainer.fit(X, y)
+    >>> trainer.predict(X)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: str | Loss | None = None,
+        optimizer: str | Optimizer | None = None,
+        *,
+        device: str = "cpu",
+        backend: str | None = None,
+        engine: str = "auto",
+        batch_size: int = 32,
+        epochs: int = 20,
+        shuffle: bool = True,
+        seed: int = 0,
+        dtype: str = "float32",
+        initializer: str | Initializer | Sequence[tuple[Any, Any]] = "glorot_uniform",
+        bias_initializer: str | Initializer = "zeros",
+        l2: float = 0.0,
+        clip_norm: float | None = None,
+        multipliers: Multipliers | None = None,
+        dropout: float = 0.0,
+        metrics: Sequence[str | UserMetric] = (),
+        validation_fraction: float = 0.0,
+        patience: int | None = None,
+        monitor: str | None = None,
+        min_delta: float = 0.0,
+        callbacks: Sequence[Callback | Callable[[Record], None]] = (),
+        verbose: int = 0,
+    ) -> None:
+        for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 0), ("patience", patience, 1)):
+            if value is not None and not (isinstance(value, int | np.integer) and value >= least):
+                raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")
+        if not 0 <= validation_fraction < 1:
+            raise InputError(f"validation_fraction must be at least 0 and below 1, not {validation_fraction!r}")
+        self.network = network
+        loss = _DEFAULT_LOSS.get(network.output, "squared_error") if loss is None else loss
+        self.loss = lookup("loss", loss, LOSSES) if isinstance(loss, str) else loss
+        optimizer = lookup("optimizer", optimizer, OPTIMIZERS)() if isinstance(optimizer, str) else optimizer
+        self.optimizer = adam() if optimizer is None else optimizer
+        self.backend = backends.select(device, backend, dtype)
+        self.batch_size, self.epochs, self.shuffle, self.seed, self.dtype = batch_size, epochs, shuffle, seed, dtype
+        self.validation_fraction, self.patience, self.min_delta = validation_fraction, patience, min_delta
+        self.metrics = tuple(metrics)
+        self.monitor = monitor
+        self.callbacks = [*map(_as_callback, callbacks), *([PrintProgress()] if verbose else [])]
+        self.params: Params = self._on_device(
+            init(network, seed, initializer, bias_initializer=bias_initializer, dtype=dtype)
+        )
+        self.history: History = {}
+        self.engine, self.n_samples, self.kept_epoch = engine, 0, 0
+        self.stopped: str | None = None
+        self._first_params = self.params
+        self._run = engines.select(engine)
+        self._step = make_step(
+            network, self.loss, self.optimizer,
+            l2=l2, clip_norm=clip_norm, multipliers=multipliers, dropout=dropout, seed=seed,
+        )  # fmt: skip
+        self._head = loss_head(network, self.loss)
+        self._scores = [_score(metric) for metric in self.metrics]
+
+    def fit(
+        self, X: Any, y: Any, *, sample_weight: Any = None, validation_data: tuple[Any, Any] | None = None
+    ) -> History:
+        """Train from the first parameters, and return the history.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+        y : array
+            For cross_entropy integer labels (n_samples,) from 0 on, or rows that sum to 1; otherwise (n_samples,) or
+            (n_samples, n_outputs).
+        sample_weight : array (n_samples,), optional
+        validation_data : (X, y), optional
+
+        Returns
+        -------
+        dict of str to array (n_epochs,)
+            epoch, loss (over the epoch's samples as the steps saw them, penalty included), learning_rate, seconds;
+            val_loss and metrics.
+
+        Raises
+        ------
+        InputError
+            If the data do not fit the network and the loss.
+        DivergedError
+            If the loss is no longer finite; `params` are then those of the epoch before.
+
+        Notes
+        -----
+        Ctrl-C ends training with a warning: the parameters and the history so far are kept.
+        """
+        data = prepared(self.network, self.loss, X, y, sample_weight, "X, y")
+        validation = None
+        if validation_data is not None:
+            validation = prepared(self.network, self.loss, *validation_data, None, "validation_data")
+        elif self.validation_fraction:
+            data, validation = data.split(self.validation_fraction, self.seed)
+        return self._fit(
+            data.to(self.backend, self.dtype), None if validation is None else validation.to(self.backend, self.dtype)
+        )
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return labels (n_samples,), or values (n_samples,) or (n_samples, n_outputs), as a host array.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+        """
+        return self.model.decide(self.predict_proba(X))
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Return the network's outputs (n_samples, n_outputs), probabilities for a classifier, as a host array.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+        """
+        return host_outputs(self.network, self.params, X, self.backend)
+
+    @property
+    def model(self) -> Model:
+        """The trained network, apart from its trainer: what `save` writes."""
+        host = tuple((backends.to_host(W), None if b is None else backends.to_host(b)) for W, b in self.params)
+        return Model(self.network, host, self.loss.name)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file; `backprop_xp.load` reads it.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        InputError
+            If the path cannot be written.
+        """
+        self.model.save(path)
+
+    def _fit(self, data: TrainingData, validation: TrainingData | None) -> History:
+        self.params, self.stopped, self.history = self._first_params, None, {}
+        self.n_samples = data.X.shape[0]
+        monitor = self.monitor or ("val_loss" if validation is not None else "loss")
+        self._check_monitor(monitor, validation is not None)
+        opt_state = self.optimizer.init(self.params)
+        best = _Best(higher_is_better(monitor), self.min_delta, self.params)
+        records: list[Record] = []
+        with self._announced():
+            for epoch in range(1, self.epochs + 1):
+                start, before = time.perf_counter(), self.params
+                self.params, opt_state, losses = self._epoch(epoch, data, opt_state)
+                if losses is None:
+                    break
+                record = self._record(epoch, losses, opt_state, data, validation)
+                if not math.isfinite(record["loss"]):
+                    self.params = before
+                    self._keep(records)
+                    raise DivergedError(epoch, int(np.argmin(np.isfinite(losses))) + 1, record["learning_rate"])
+                record["seconds"] = time.perf_counter() - start
+                records.append(record)
+                self.kept_epoch = epoch
+                self._tell(record)
+                if self.patience is not None and best.stale(epoch, record[monitor], self.params) >= self.patience:
+                    self.stopped = self.stopped or "patience"
+                if self.stopped:
+                    break
+            self._keep(records)
+            self.stopped = self.stopped or "epochs"
+            if self.patience is not None and records:
+                self.params, self.kept_epoch = best.params, best.epoch
+        if self.stopped == "interrupted":
+            warnings.warn("training was interrupted; the model trained so far is kept", stacklevel=3)
+        return self.history
+
+    def _epoch(self, epoch: int, data: TrainingData, opt_state: Any) -> tuple[Params, Any, NDArray[Any] | None]:
+        """Run one epoch; return the losses of its steps on the host, or None if it ended before its first step."""
+        n_samples = data.X.shape[0]
+        batch_size = min(self.batch_size, n_samples)
+        order = None
+        if self.shuffle and batch_size < n_samples:
+            order = backends.to_device(epoch_order(self.seed, epoch, n_samples), self.backend)
+        batches = IndexBatches(order, n_samples, batch_size)
+        try:
+            params, opt_state, losses = self._run(
+                self._step, self.params, opt_state, data.X, data.Y, batches, weight=data.weight, on_batch=self._on_batch
+            )
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+            return self.params, opt_state, None
+        except StopTraining:
+            return self.params, opt_state, None
+        if losses.shape[0] < batches.n_batches:
+            self.stopped = self.stopped or "interrupted"
+        return params, opt_state, backends.to_host(losses)
+
+    def _record(
+        self, epoch: int, losses: NDArray[Any], opt_state: Any, data: TrainingData, validation: TrainingData | None
+    ) -> Record:
+        """Return the epoch's figures: the only reading of the device."""
+        record = {
+            "epoch": float(epoch),
+            "loss": self._epoch_loss(losses, data.X.shape[0]),
+            "learning_rate": float(opt_state.learning_rate),
+        }
+        if validation is not None:
+            record |= self._evaluate(validation, "val_", with_loss=True)
+        elif self._scores:
+            record |= self._evaluate(data, "", with_loss=False)
+        return record
+
+    def _epoch_loss(self, losses: NDArray[Any], n_samples: int) -> float:
+        """Put the steps' losses together as the loss is put together over samples: a sum, or a mean by batch size."""
+        if self.loss.over_samples == "sum" or len(losses) == 1:
+            return float(losses.sum(dtype=np.float64))
+        sizes = np.full(len(losses), float(self.batch_size))
+        sizes[-1] = min(self.batch_size, n_samples - self.batch_size * (len(losses) - 1))
+        return float(losses @ sizes / sizes.sum())
+
+    def _evaluate(self, data: TrainingData, prefix: str, *, with_loss: bool) -> Record:
+        """Return the loss, without the penalty, and the metrics on these data."""
+        xp = self.backend.xp
+        activation = self.network.activations[-1]
+        n_samples = data.X.shape[0]
+        pieces = [
+            propagate(self.network, self.params, data.X[first : min(first + _ROWS, n_samples), ...], None, xp)[2]
+            for first in range(0, n_samples, _ROWS)
+        ]
+        z = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
+        P = activation.value(z, xp)
+        figures = {prefix + name: float(score(P, data.Y, xp)) for name, score in self._scores}
+        if with_loss:
+            figures[prefix + "loss"] = float(self._head(z, data.Y, data.weight, xp)[0])
+        return figures
+
+    def _check_monitor(self, monitor: str, validated: bool) -> None:
+        prefix = "val_" if validated else ""
+        known = ["loss", *(["val_loss"] if validated else []), *(prefix + name for name, _ in self._scores)]
+        lookup("monitor", monitor, dict.fromkeys(known))
+
+    def _keep(self, records: list[Record]) -> None:
+        self.history = {name: np.array([record[name] for record in records]) for name in (records or [{}])[0]}
+
+    @contextmanager
+    def _announced(self) -> Iterator[None]:
+        """Tell the callbacks of the beginning, and of the end whatever happens."""
+        overriding = [c for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
+        self._on_batch = self._batch_teller(overriding) if overriding else None
+        begun = []
+        try:
+            for callback in self.callbacks:
+                callback.on_train_begin(self)
+                begun.append(callback)
+            yield
+        finally:
+            for callback in begun:
+                callback.on_train_end(self)
+
+    def _batch_teller(self, callbacks: list[Callback]) -> Callable[[int, Array], None]:
+        def tell(batch: int, loss: Array) -> None:
+            for callback in callbacks:
+                try:
+                    callback.on_batch_end(batch, loss)
+                except StopTraining as stop:
+                    self.stopped = str(stop) or "callback"
+                    raise
+
+        return tell
+
+    def _tell(self, record: Record) -> None:
+        for callback in self.callbacks:
+            try:
+                callback.on_epoch_end(record)
+            except StopTraining as stop:
+                self.stopped = str(stop) or "callback"
+
+    def _on_device(self, params: Params) -> Params:
+        return tuple(
+            (backends.to_device(W, self.backend), None if b is None else backends.to_device(b, self.backend))
+            for W, b in params
+        )
+
+
+class _Best:
+    """The best value of a figure so far, with the parameters that gave it."""
+
+    def __init__(self, higher: bool, min_delta: float, params: Params) -> None:
+        self.params = params
+        self._sign = 1.0 if higher else -1.0
+        self._min_delta, self._value, self.epoch = min_delta, -math.inf, 0
+
+    def stale(self, epoch: int, value: float, params: Params) -> int:
+        """Return for how many epochs the figure has not become better."""
+        if self._sign * value > self._value + self._min_delta:  # a NaN is no improvement
+            self.params, self._value, self.epoch = params, self._sign * value, epoch
+        return epoch - self.epoch
+
+
+class _OnEpochEnd(Callback):
+    """A plain function as a callback."""
+
+    def __init__(self, function: Callable[[Record], None]) -> None:
+        self._function = function
+
+    def on_epoch_end(self, record: Record) -> None:
+        """Call the function."""
+        self._function(record)
+
+
+def _as_callback(callback: Callback | Callable[[Record], None]) -> Callback:
+    return callback if isinstance(callback, Callback) else _OnEpochEnd(callback)
+
+
+def _score(metric: str | UserMetric) -> tuple[str, Callable[[Array, Array, Any], Any]]:
+    """Return a metric's name and its function (P, Y, xp); one of the user's own is given host arrays."""
+    if isinstance(metric, str):
+        return metric, lookup("metric", metric, METRICS).function
+
+    def on_host(P: Array, Y: Array, xp: Any) -> float:
+        y_true, y_pred = backends.to_host(Y), backends.to_host(P)
+        if y_true.ndim == 1:
+            y_pred = y_pred.argmax(axis=1)
+        elif y_true.shape[1] == 1:
+            y_true, y_pred = y_true[:, 0], y_pred[:, 0]
+        return float(metric(y_true, y_pred))
+
+    return getattr(metric, "__name__", type(metric).__name__), on_host

@@ -1,0 +1,134 @@
+"""What a trainer is given, checked once on the way in and moved to the device once."""
+
+from typing import Any, NamedTuple
+
+import array_api_compat
+import numpy as np
+
+from backprop_xp import backends
+from backprop_xp.errors import InputError
+from backprop_xp.losses import Loss
+from backprop_xp.namespaces import namespace_of
+from backprop_xp.network import Network
+
+Array = Any
+
+
+class TrainingData(NamedTuple):
+    """Rows to train on or to validate with.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features)
+    Y : array (n_samples,) of integer labels, or (n_samples, n_outputs)
+    weight : array (n_samples,), optional
+    """
+
+    X: Array
+    Y: Array
+    weight: Array | None = None
+
+    def split(self, fraction: float, seed: int) -> tuple["TrainingData", "TrainingData"]:
+        """Return (the rest, a share of the rows drawn by `seed`).
+
+        Raises
+        ------
+        InputError
+            If either part would be empty.
+        """
+        n_samples = self.X.shape[0]
+        n_held = round(fraction * n_samples)
+        if not 0 < n_held < n_samples:
+            raise InputError(f"validation_fraction={fraction:g} of {n_samples} rows leaves {n_held} to validate with")
+        order = np.random.default_rng((seed, 0)).permutation(n_samples)  # epochs count from 1, so 0 is free
+        return self._take(np.sort(order[n_held:])), self._take(np.sort(order[:n_held]))
+
+    def to(self, backend: backends.Backend, dtype: str) -> "TrainingData":
+        """Return the data on the device: X, weights and real targets in `dtype`, labels as int32."""
+        return TrainingData(
+            backends.to_device(self.X, backend, dtype),
+            backends.to_device(self.Y, backend, "int32" if self.Y.ndim == 1 else dtype),
+            None if self.weight is None else backends.to_device(self.weight, backend, dtype),
+        )
+
+    def _take(self, rows: Any) -> "TrainingData":
+        def taken(array: Array) -> Array:
+            xp = namespace_of(array)
+            return xp.take(array, xp.asarray(rows, device=array_api_compat.device(array)), axis=0)
+
+        return TrainingData(taken(self.X), taken(self.Y), None if self.weight is None else taken(self.weight))
+
+
+def prepared(network: Network, loss: Loss, X: Any, y: Any, weight: Any, name: str) -> TrainingData:
+    """Return the data as arrays that fit the network and the loss.
+
+    Raises
+    ------
+    InputError
+        If a shape, data type or value does not fit; the message names it.
+    """
+    X, y = _numbers(X, f"X of {name}"), _numbers(y, f"y of {name}")
+    if X.ndim != 2 or X.shape[1] != network.widths[0]:
+        raise InputError(f"X of {name} must be (n_samples, {network.widths[0]}), not {tuple(X.shape)}")
+    if X.shape[0] == 0:
+        raise InputError(f"X of {name} has no rows")
+    if y.ndim == 0 or y.shape[0] != X.shape[0]:
+        raise InputError(f"X of {name} has {X.shape[0]} rows, but y has {y.shape[0] if y.ndim else 'no'}")
+    if weight is not None:
+        weight = _numbers(weight, "sample_weight")
+        if tuple(weight.shape) != (X.shape[0],):
+            raise InputError(f"sample_weight must be ({X.shape[0]},), not {tuple(weight.shape)}")
+        xp = namespace_of(weight)
+        if bool(xp.any(weight < 0)) or not bool(xp.any(weight > 0)):
+            raise InputError("sample_weight must not be negative, and not all 0")
+    return TrainingData(X, _fitting(network, loss, y, name), weight)
+
+
+def _numbers(array: Any, name: str) -> Array:
+    """Return an array of finite real numbers; bool becomes uint8."""
+    if not array_api_compat.is_array_api_obj(array):
+        array = np.asarray(array)
+    xp = namespace_of(array)
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "biuf":
+        raise InputError(f"{name} must be real numbers, not {array.dtype}")
+    if xp.isdtype(array.dtype, "bool"):
+        return xp.astype(array, xp.uint8)
+    if not xp.isdtype(array.dtype, ("integral", "real floating")):
+        raise InputError(f"{name} must be real numbers, not {array.dtype}")
+    if xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
+        place = np.argwhere(~np.isfinite(backends.to_host(array)))[0]
+        raise InputError(f"{name} holds NaN or infinity, first at {_position(place)}: remove or impute such values")
+    return array
+
+
+def _position(place: Any) -> str:
+    return ", ".join(f"{axis} {index}" for axis, index in zip(("row", "column", "axis 2"), place, strict=False))
+
+
+def _fitting(network: Network, loss: Loss, y: Array, name: str) -> Array:
+    """Return the targets in the shape and range that the loss is defined on."""
+    xp, n_outputs = namespace_of(y), network.widths[-1]
+    if loss.name == "cross_entropy" and y.ndim == 1:
+        if not xp.isdtype(y.dtype, "integral"):
+            raise InputError(
+                f"y of {name}: cross_entropy needs integer labels or (n_samples, {n_outputs}), not {y.dtype}"
+            )
+        _in_range(y, 0, n_outputs - 1, f"labels in y of {name}", f" ({n_outputs} outputs)")
+        return y
+    if tuple(y.shape[1:]) not in ((n_outputs,), () if n_outputs == 1 else (n_outputs,)):
+        raise InputError(f"y of {name} must have {n_outputs} columns, one an output, not shape {tuple(y.shape)}")
+    if loss.name in ("cross_entropy", "binary_cross_entropy"):
+        _in_range(y, 0, 1, f"y of {name}", f" for {loss.name}")
+    if loss.name == "cross_entropy" and bool(xp.any(xp.abs(xp.sum(y, axis=1) - 1) > 1e-3)):
+        raise InputError(f"y of {name}: the rows of probabilities for cross_entropy must sum to 1")
+    if loss.name == "poisson":
+        _in_range(y, 0, np.inf, f"y of {name}", " for poisson")
+    return y if y.ndim > 1 else y[:, None]  # so that only labels are flat from here on
+
+
+def _in_range(y: Array, low: float, high: float, name: str, why: str) -> None:
+    xp = namespace_of(y)
+    least, most = float(xp.min(y)), float(xp.max(y))
+    if least < low or most > high:
+        bad = least if least < low else most
+        raise InputError(f"{name} must lie between {low:g} and {high:g}{why}, but there is {bad:g}")
