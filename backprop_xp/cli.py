@@ -1,0 +1,413 @@
+"""The command line: train, predict, evaluate, info."""
+
+import json
+import os
+import platform
+import sys
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+
+from backprop_xp import __version__, backends, display, flags
+from backprop_xp.callbacks import Callback, JsonLines, PrintProgress
+from backprop_xp.datasets import BUILT_IN, Dataset, load
+from backprop_xp.errors import DivergedError, InputError
+from backprop_xp.job import Job, prepare
+from backprop_xp.model import Model
+from backprop_xp.model import load as load_model
+from backprop_xp.scoring import scores
+from backprop_xp.tables import TableEncoder, encoder_from_json
+from backprop_xp.training import Trainer
+
+# Typer carries its own copy of click since 0.27; its base class of errors is found through what is public in both.
+_UsageError: type[Any] = typer.BadParameter.__mro__[1].__mro__[1]
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
+    help="Train multilayer perceptrons on the CPU or a GPU, and use them. Start with: backprop-xp train",
+)  # fmt: skip
+out = Console(highlight=False, soft_wrap=True)
+
+DataSource = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help=f"A built-in data set ({', '.join(BUILT_IN)}) or a file: .csv, .tsv, .parquet, .npz, .npy, idx(.gz).",
+    ),
+]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that train wrote.")]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(help="The column to learn, or a comparison: 'arr_delay > 15'. For .npy and idx: the file of labels."),
+]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: CUDA if there is a device.")]
+BackendOption = Annotated[
+    str | None,
+    typer.Option(help="numpy, cupy, jax, torch or array_api_strict. Default: numpy on the CPU, cupy on CUDA."),
+]
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code: 0; 2 for unusable input, 1 for other failures, 130 after Ctrl-C.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Default: those of the process.
+    """
+    try:
+        code = app(arguments, standalone_mode=False)
+    except InputError as error:
+        return _fail(str(error))
+    except _UsageError as error:
+        return _fail(f"{error.format_message()} (backprop-xp --help tells more)")
+    except DivergedError as error:
+        return _fail(str(error), 1)
+    except MemoryError as error:
+        return _fail(f"not enough memory ({error}): use fewer rows, a smaller --hidden or --batch-size", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has seen enough
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", 130)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int = 2) -> int:
+    print(f"backprop-xp: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"backprop-xp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    data: DataSource = "digits",
+    target: TargetOption = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification, multilabel or regression. Default: told from the target.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="A column that is no input; may be given repeatedly.")] = None,
+    device: DeviceOption = "cpu",
+    backend: BackendOption = None,
+    engine: Annotated[str, typer.Option(help="How steps are run: auto or eager.")] = "auto",
+    hidden: Annotated[
+        str, typer.Option(help="Units of each hidden layer, such as 256,128; none for no layer.")
+    ] = "128",
+    activation: Annotated[
+        str, typer.Option(help="relu, leaky_relu, elu, selu, gelu, silu, mish, tanh, sigmoid, softplus or identity.")
+    ] = "relu",
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="cross_entropy, binary_cross_entropy, squared_error, half_squared_error, absolute_error, huber:DELTA, "
+            "poisson or pinball:QUANTILE. Default: told from the task."
+        ),
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="sgd, momentum, nesterov, rmsprop, adam or adamw.")] = "adam",
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Default: 0.001 for rmsprop, adam and adamw, 0.02 with momentum, 0.1 for sgd.")
+    ] = None,
+    schedule: Annotated[
+        str,
+        typer.Option(help="constant, step, exponential, inverse_scaling, cosine, warmup_cosine or one_cycle."),
+    ] = "constant",
+    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 32,
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows, at most.")] = 100,
+    validation: Annotated[
+        str, typer.Option(help="Share of the rows kept for validation, 0 for none, or a second file.")
+    ] = "0.2",
+    patience: Annotated[
+        int,
+        typer.Option(
+            help="Stop after so many epochs without a better validation loss, and keep the best; 0 never stops."
+        ),
+    ] = 10,
+    dropout: Annotated[float, typer.Option(help="Share of hidden units dropped in each step.")] = 0.0,
+    l2: Annotated[float, typer.Option(help="L2 penalty: half of this times the squared weights.")] = 0.0,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient over all parameters.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights, the order of rows, the split and the dropout.")] = 0,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    output: Annotated[Path, typer.Option(help="The model file to write.")] = Path("model.safetensors"),
+    plot: Annotated[Path | None, typer.Option(help="Draw the curves: .png, .svg or .pdf.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Write a JSON line an epoch.")] = None,
+) -> int:
+    """Train a network on DATA and save it.
+
+    Tables are taken as they are: numbers are imputed and standardised, text is one-hot, dates become numbers; all of it
+    is kept in the model file, so that predict takes raw rows.
+
+    For example:
+
+      backprop-xp train
+
+      backprop-xp train flights.csv --target 'arr_delay > 15' --hidden 256,128 --batch-size 512
+
+      backprop-xp train train-images-idx3-ubyte.gz --hidden 256,128,100 --device cuda --plot curves.png
+    """
+    flags.output_file("--output", output)
+    flags.output_file("--plot", plot, (".png", ".svg", ".pdf"))
+    flags.output_file("--log", log)
+    sizes = flags.hidden(hidden)
+    flags.optimizer(optimizer, learning_rate, schedule, 1)
+    _at_least("--batch-size", batch_size, 1)
+    _at_least("--epochs", epochs, 1)
+    _at_least("--patience", patience, 0)
+    _at_least("--seed", seed, 0)
+    _allow_float64(backend, dtype)
+    backends.select(device, backend, dtype)
+
+    source = load(data, target, drop=tuple(drop or ()))
+    job = prepare(
+        source, task=task, loss=loss, validation=validation, target=target or source.target_name, seed=seed, dtype=dtype
+    )
+    network = job.network(sizes, activation)
+    n_rows = len(job.train[0])
+    metric = "r2" if job.target.task == "regression" else "accuracy"
+    trainer = Trainer(
+        network, job.loss, flags.optimizer(optimizer, learning_rate, schedule, epochs * -(-n_rows // batch_size)),
+        device=device, backend=backend, engine=engine, batch_size=batch_size, epochs=epochs, seed=seed, dtype=dtype,
+        initializer="he_uniform" if "elu" in activation else "glorot_uniform", l2=l2, clip_norm=clip_norm,
+        dropout=dropout, metrics=(metric,), patience=patience if patience and job.validation else None,
+        callbacks=_callbacks(log, {"data": source.name, "widths": network.widths, "version": __version__}),
+    )  # fmt: skip
+    for line in _opening(source, job, trainer):
+        out.print(line)
+    described = {"data": source.name, "target": source.target_name, "dropped": list(drop or ())}
+    try:
+        seconds = _fitted(trainer, job)
+    finally:  # what was trained is kept whatever ended training
+        if trainer.history:
+            _model(trainer, job, described).save(output)
+            _closing(trainer, output, plot)
+    out.print(f"[dim]{seconds:.1f} s; next: backprop-xp evaluate {output} {data}[/dim]")
+    return 130 if trainer.stopped == "interrupted" else 0
+
+
+@app.command()
+def predict(
+    model: ModelFile,
+    data: DataSource,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write, .csv or .parquet. Default: CSV on the standard output.")
+    ] = None,
+    proba: Annotated[bool, typer.Option("--proba", help="Add the probability of each class.")] = False,
+    device: DeviceOption = "cpu",
+    backend: BackendOption = None,
+) -> int:
+    """Predict every row of DATA with MODEL.
+
+    A table needs the columns that the model was trained on, by name and in any order; others are left aside.
+    """
+    flags.output_file("--output", output, (".csv", ".parquet"))
+    chosen = load_model(model)
+    if proba and (chosen.target is None or chosen.target.task == "regression"):
+        raise InputError("--proba: this model predicts numbers, which have no probabilities; leave it out")
+    X, _ = _encoded(chosen, data, None, need_target=False)
+    outputs = chosen.outputs(X, device=device, backend=backend)
+    classes = None if chosen.target is None else chosen.target.classes
+    columns = display.predictions(chosen.decide(outputs), outputs, classes, with_outputs=proba)
+    _write_table(columns, output)
+    if output is not None:
+        out.print(f"{len(outputs):,} predictions written to {output}")
+    return 0
+
+
+@app.command()
+def evaluate(
+    model: ModelFile,
+    data: DataSource,
+    target: TargetOption = None,
+    device: DeviceOption = "cpu",
+    backend: BackendOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> int:
+    """Compare MODEL's predictions with the targets in DATA."""
+    chosen = load_model(model)
+    X, values = _encoded(chosen, data, target, need_target=True)
+    figures = scores(chosen, chosen.outputs(X, device=device, backend=backend), values)
+    if as_json:
+        print(json.dumps({"rows": len(X), **figures}))
+    else:
+        out.print(display.table(f"{model} on {data}: {len(X):,} rows", display.figures(figures)))
+    return 0
+
+
+@app.command()
+def info(
+    model: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A model file to describe.")] = None,
+) -> int:
+    """Show devices, libraries, BLAS and what each missing extra would add; or what a MODEL file holds."""
+    if model is not None:
+        out.print(display.table(str(model), _described(load_model(model))))
+        return 0
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    rows = [
+        ("backprop-xp", __version__),
+        ("Python", f"{platform.python_version()} on {platform.platform()}"),
+        ("NumPy", f"{np.__version__}, BLAS {blas.get('name')} {blas.get('version')}"),
+        ("processor", f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"),
+        ("engine auto", "eager, on every backend: no other is measured to be faster yet"),
+    ]
+    out.print(display.table("this machine", rows))
+    libraries = [
+        (row.name, row.version or "not installed", row.devices or row.install, row.adds) for row in backends.installed()
+    ]
+    out.print(display.table("\noptional", libraries, ("library", "version", "devices, or how to install", "adds")))
+    return 0
+
+
+def _encoded(model: Model, data: str, target: str | None, *, need_target: bool) -> tuple[NDArray[Any], Any]:
+    """Return (X, raw targets) of the data, made ready as the model's training data were."""
+    if model.preprocessing is None:
+        raise InputError("this model was saved by the library without preprocessing: use backprop_xp.load in Python")
+    encoder = encoder_from_json(model.preprocessing)
+    known = target or model.extra.get("target")
+    source = _loaded(data, known, need_target)
+    if isinstance(encoder, TableEncoder) and hasattr(source.inputs, "column_names"):
+        ignored = [name for name in encoder.extra(source.inputs) if name not in model.extra.get("dropped", ())]
+        if ignored:
+            print(f"columns the model was not trained on are ignored: {', '.join(ignored)}", file=sys.stderr)
+    X = encoder.transform(source.inputs, str(model.params[0][0].dtype))
+    if X.shape[1] != model.network.widths[0]:
+        raise InputError(f"the model file is damaged: {X.shape[1]} features for {model.network.widths[0]} inputs")
+    return X, source.target
+
+
+def _loaded(data: str, target: str | None, need_target: bool) -> Dataset:
+    """Load the data; arrays find their own targets, so what the target was called in training is left out."""
+    if data in BUILT_IN or Path(data).suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
+        return load(data, target, need_target=need_target)
+    return load(data, target if target and Path(target).exists() else None, need_target=need_target)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"{name} must be at least {least}, not {value}")
+
+
+def _allow_float64(backend: str | None, dtype: str) -> None:
+    if backend == "jax" and dtype == "float64":
+        os.environ.setdefault("JAX_ENABLE_X64", "1")  # read when JAX is first imported, which comes after
+
+
+def _callbacks(log: Path | None, header: dict[str, Any]) -> list[Callback]:
+    progress: Callback = display.ProgressBar(out) if out.is_terminal else PrintProgress()
+    return [progress, *([JsonLines(log, header)] if log else [])]
+
+
+def _opening(source: Dataset, job: Job, trainer: Trainer) -> list[str]:
+    """Return the lines that say what is about to be trained."""
+    n_rows, network = len(job.train[0]), trainer.network
+    held = f", {len(job.validation[0]):,} for validation" if job.validation else ""
+    n_parameters = sum(int(np.prod(shape)) for shapes in network.shapes for shape in shapes if shape)
+    lines = [
+        f"{source.name}: {n_rows:,} rows to train on{held}; {network.widths[0]} features; "
+        f"{job.target.task} of {source.target_name or 'the labels'}",
+        f"network {'-'.join(map(str, network.widths))}, {n_parameters:,} parameters; {job.loss.name}; "
+        f"{trainer.backend.name} on {trainer.backend.label}, {trainer.dtype}, engine {trainer.engine}",
+        *job.notes,
+    ]
+    if trainer.batch_size > n_rows:
+        lines.append(f"--batch-size {trainer.batch_size} is more than the {n_rows} rows: every step takes all of them")
+    return lines
+
+
+def _fitted(trainer: Trainer, job: Job) -> float:
+    """Train, and return the seconds it took."""
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "training was interrupted")  # the closing table says so
+        trainer.fit(*job.train, validation_data=job.validation)
+    return time.perf_counter() - start
+
+
+def _model(trainer: Trainer, job: Job, described: dict[str, Any]) -> Model:
+    return replace(trainer.model, target=job.target, preprocessing=job.encoder.to_json(), extra=described)
+
+
+_STOPPED = {
+    "epochs": "all epochs done",
+    "patience": "no better validation loss; the best epoch's parameters are kept",
+    "interrupted": "interrupted; the model trained so far is kept",
+    None: "the loss was no longer finite; the last good parameters are kept",
+}
+
+
+def _closing(trainer: Trainer, output: Path, plot: Path | None) -> None:
+    """Show how training ended, and draw the curves."""
+    history = trainer.history
+    kept = trainer.kept_epoch
+    last = {name: float(values[kept - 1]) for name, values in history.items() if name not in ("epoch", "seconds")}
+    rows = [
+        ("stopped", f"after epoch {len(history['epoch'])}: {_STOPPED.get(trainer.stopped, trainer.stopped)}"),
+        ("epoch kept", str(kept)),
+        *((name.replace("_", " "), f"{value:.4g}") for name, value in last.items()),
+        ("model", str(output)),
+    ]
+    if plot is not None:
+        display.save_curves(history, plot)
+        rows.append(("curves", str(plot)))
+    out.print(display.table("result", rows))
+
+
+def _described(model: Model) -> list[tuple[str, str]]:
+    network, target = model.network, model.target
+    rows = [
+        ("network", "-".join(map(str, network.widths))),
+        ("activation, output", f"{network.activation}, {network.output}"),
+        ("bias", str(network.bias)),
+        ("loss", model.loss),
+        ("data type", str(model.params[0][0].dtype)),
+    ]
+    if target is not None:
+        rows.append(("predicts", f"{target.task} of {model.extra.get('target') or 'the labels'}"))
+        if target.classes is not None:
+            rows.append(("classes", ", ".join(map(str, target.classes))))
+    if model.preprocessing is not None:
+        encoder = encoder_from_json(model.preprocessing)
+        if isinstance(encoder, TableEncoder):
+            rows.append(("columns", ", ".join(encoder.columns)))
+        else:
+            rows.append(("inputs", f"an array of {encoder.n_features} features"))
+    return rows
+
+
+def _write_table(columns: dict[str, NDArray[Any]], path: Path | None) -> None:
+    """Write the columns as CSV or Parquet, or as CSV to the standard output."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    from backprop_xp.model import write_atomically
+
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    buffer = pa.BufferOutputStream()
+    if path is not None and path.suffix.lower() == ".parquet":
+        parquet.write_table(table, buffer)
+    else:
+        csv.write_csv(table, buffer, csv.WriteOptions(quoting_style="needed"))
+    content = buffer.getvalue().to_pybytes()
+    if path is None:
+        sys.stdout.write(content.decode())
+    else:
+        write_atomically(path, content)

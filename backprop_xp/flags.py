@@ -1,0 +1,133 @@
+"""The command line's texts turned into what they mean, each refused with a line that says what it may be."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from backprop_xp import losses, optimizers, schedules
+from backprop_xp.errors import InputError, lookup
+from backprop_xp.losses import LOSSES, Loss
+from backprop_xp.optimizers import Optimizer
+from backprop_xp.schedules import Schedule
+
+# What a schedule needs beside the rate, told from how long training is.
+SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
+    "constant": lambda rate, total: schedules.constant(rate),
+    "step": lambda rate, total: schedules.step(rate, max(total // 3, 1), 0.1),
+    "exponential": lambda rate, total: schedules.exponential(rate, 0.01, total),
+    "inverse_scaling": lambda rate, total: schedules.inverse_scaling(rate),
+    "cosine": schedules.cosine,
+    "warmup_cosine": lambda rate, total: schedules.warmup_cosine(rate, total // 20, total),
+    "one_cycle": schedules.one_cycle,
+}
+RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "rmsprop": 0.001, "adam": 0.001, "adamw": 0.001}
+
+
+def hidden(text: str) -> tuple[int, ...]:
+    """Return the hidden sizes: "256,128" -> (256, 128), "none" -> ().
+
+    Raises
+    ------
+    InputError
+        If one is not a positive whole number.
+    """
+    if text.strip().lower() in ("", "none"):
+        return ()
+    try:
+        sizes = tuple(int(size) for size in text.split(","))
+    except ValueError:
+        sizes = (0,)
+    if min(sizes) < 1:
+        raise InputError(f"--hidden must be positive whole numbers with commas, such as 256,128, or none; not {text!r}")
+    return sizes
+
+
+def loss(text: str) -> Loss:
+    """Return the loss: a name, or huber:DELTA or pinball:QUANTILE.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown or its setting is out of range.
+    """
+    name, _, setting = text.partition(":")
+    known = lookup("loss", name, LOSSES)
+    if not setting:
+        return known
+    if known.parameter is None:
+        raise InputError(f"--loss {name} takes no setting; huber:DELTA and pinball:QUANTILE do")
+    try:
+        return losses.huber(float(setting)) if name == "huber" else losses.pinball(float(setting))
+    except ValueError as error:
+        raise InputError(f"--loss {text}: {error}") from None
+
+
+def optimizer(name: str, rate: float | None, schedule: str, total: int) -> Optimizer:
+    """Return the optimizer.
+
+    Parameters
+    ----------
+    name : str
+    rate : float, optional
+        Default: the optimizer's own in `RATES`.
+    schedule : str
+    total : int
+        Updates in the whole of training.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown or the rate is not positive.
+    """
+    make = lookup("optimizer", name, optimizers.OPTIMIZERS)
+    rate = RATES[name] if rate is None else positive("--learning-rate", rate)
+    plan = lookup("schedule", schedule, SCHEDULES)
+    return make(rate if schedule == "constant" else plan(rate, max(total, 1)))
+
+
+def positive(name: str, value: float) -> float:
+    """Return the value.
+
+    Raises
+    ------
+    InputError
+        If it is not a positive finite number.
+    """
+    if not 0 < value < math.inf:
+        raise InputError(f"{name} must be a positive number, not {value:g}")
+    return value
+
+
+def fraction(name: str, value: float) -> float:
+    """Return the value.
+
+    Raises
+    ------
+    InputError
+        If it does not lie in [0, 1).
+    """
+    if not 0 <= value < 1:
+        raise InputError(f"{name} must be at least 0 and below 1, not {value:g}")
+    return value
+
+
+def output_file(name: str, path: Path | None, endings: tuple[str, ...] = ()) -> None:
+    """Check before long work that the file could be written.
+
+    Raises
+    ------
+    InputError
+        If its folder is missing or not writable, it is a folder itself, or its ending is none of `endings`.
+    """
+    import os
+
+    if path is None:
+        return
+    if endings and path.suffix.lower() not in endings:
+        raise InputError(f"{name} {str(path)!r} must end in {' or '.join(endings)}")
+    if path.is_dir():
+        raise InputError(f"{name} {str(path)!r} is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise InputError(f"{name} {str(path)!r}: there is no folder {str(path.parent)!r}; make it, or choose another")
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise InputError(f"{name} {str(path)!r} is not writable: choose another")

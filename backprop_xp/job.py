@@ -1,0 +1,158 @@
+"""From data and flags to what is trained: features, targets, validation rows, network, loss."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_xp import flags
+from backprop_xp.datasets import Dataset, load
+from backprop_xp.errors import InputError
+from backprop_xp.losses import Loss
+from backprop_xp.network import Network
+from backprop_xp.tables import ArrayEncoder, TableEncoder
+from backprop_xp.targets import Target
+
+Array = NDArray[Any]
+Pair = tuple[Array, Array]
+
+_TASK_LOSS = {"classification": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "squared_error"}
+_OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, ready for a Trainer.
+
+    Parameters
+    ----------
+    encoder : TableEncoder or ArrayEncoder
+        Fitted on the training rows alone.
+    target : Target
+    loss : Loss
+    train, validation : (X, y)
+        `validation` is None where none was asked for.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    encoder: TableEncoder | ArrayEncoder
+    target: Target
+    loss: Loss
+    train: Pair
+    validation: Pair | None
+    notes: tuple[str, ...]
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the network: one for two classes under binary_cross_entropy, else one a class or number."""
+        return self.train[1].shape[1] if self.train[1].ndim == 2 else self.target.n_outputs
+
+    def network(self, hidden: tuple[int, ...], activation: str) -> Network:
+        """Return the network that the data and the loss ask for."""
+        widths = (self.encoder.n_features, *hidden, self.n_outputs)
+        return Network(widths, activation=activation, output=_OUTPUT.get(self.loss.name, "identity"))
+
+
+def prepare(
+    data: Dataset, *, task: str | None, loss: str | None, validation: str, target: str | None, seed: int, dtype: str
+) -> Job:
+    """Return the job for these data.
+
+    Parameters
+    ----------
+    data : Dataset
+    task, loss : str, optional
+        Told from the target, and from the task.
+    validation : str
+        A share of the rows such as "0.2", "0" for none, or a second file.
+    target : str, optional
+        Of the second file.
+    seed : int
+        Chooses the validation rows.
+    dtype : str
+
+    Raises
+    ------
+    InputError
+        If the target, the loss and the task do not go together, or there are too few rows.
+    """
+    learned = Target.fit(_values(data), task)
+    chosen = _matching_loss(loss, learned)
+    if chosen.name == "poisson":  # counts stay counts: the logarithm is in the output
+        learned = replace(learned, mean=(0.0,) * learned.n_outputs, scale=(1.0,) * learned.n_outputs)
+    share = _share(validation)
+    held: Dataset | None = None
+    if share is None:
+        held = load(validation, target)
+    elif share:
+        data, held = _split(data, share, seed, learned)
+    encoder = _fitted(data.inputs)
+
+    def pair(part: Dataset) -> Pair:
+        y = learned.encode(_values(part), dtype)
+        if learned.task == "classification" and chosen.name == "binary_cross_entropy":
+            y = y[:, None].astype(dtype)
+        return encoder.transform(part.inputs, dtype), y
+
+    return Job(encoder, learned, chosen, pair(data), None if held is None else pair(held), data.notes)
+
+
+def _matching_loss(name: str | None, target: Target) -> Loss:
+    """Return the loss asked for, or the task's own, once it is one for this task."""
+    loss = flags.loss(name or _TASK_LOSS[target.task])
+    tasks = {"cross_entropy": ("classification",), "binary_cross_entropy": ("multilabel", "classification")}
+    if target.task not in tasks.get(loss.name, ("regression",)):
+        raise InputError(
+            f"--loss {loss.name} does not go with a target for {target.task}: use {_TASK_LOSS[target.task]}, "
+            "or say another --task"
+        )
+    if loss.name == "binary_cross_entropy" and target.task == "classification" and target.n_outputs != 2:
+        raise InputError(f"--loss binary_cross_entropy needs two classes, not {target.n_outputs}: use cross_entropy")
+    return loss
+
+
+def _share(validation: str) -> float | None:
+    """Return the share of rows that `validation` says, None if it names a file."""
+    try:
+        share = float(validation)
+    except ValueError:
+        return None
+    return flags.fraction("--validation", share)
+
+
+def _split(data: Dataset, share: float, seed: int, target: Target) -> tuple[Dataset, Dataset]:
+    """Return (training rows, validation rows), classes in proportion where each has rows enough."""
+    from sklearn.model_selection import train_test_split
+
+    values = _values(data)
+    n_rows = len(values)
+    n_held = round(share * n_rows)
+    if not 0 < n_held < n_rows:
+        raise InputError(f"--validation {share:g} of {n_rows} rows leaves {n_held} to validate with; 0 does without")
+    stratify = None
+    if target.task == "classification":
+        labels = target.encode(values)
+        if np.bincount(labels).min() >= 2 and min(n_held, n_rows - n_held) >= target.n_outputs:
+            stratify = labels
+    rows = train_test_split(np.arange(n_rows), test_size=n_held, random_state=seed, stratify=stratify)
+    train, held = (_taken(data, np.sort(part)) for part in rows)
+    return train, held
+
+
+def _taken(data: Dataset, rows: Array) -> Dataset:
+    inputs = data.inputs.take(rows) if hasattr(data.inputs, "column_names") else data.inputs[rows]
+    return replace(data, inputs=inputs, target=_values(data)[rows])
+
+
+def _fitted(inputs: Any) -> TableEncoder | ArrayEncoder:
+    encoder = TableEncoder.fit(inputs) if hasattr(inputs, "column_names") else ArrayEncoder.fit(inputs)
+    if encoder.n_features == 0:
+        raise InputError("the data have a target but no other column to learn from")
+    return encoder
+
+
+def _values(data: Dataset) -> Array:
+    assert data.target is not None  # `load` refuses data without one, unless told otherwise
+    return data.target
