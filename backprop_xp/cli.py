@@ -33,7 +33,7 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
     help="Train multilayer perceptrons on the CPU or a GPU, and use them. Start with: backprop-xp train",
 )  # fmt: skip
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)  # a file or a pipe has no width of its own
 
 DataSource = Annotated[
     str,

@@ -241,35 +241,49 @@ class Trainer:
         self.n_samples = data.X.shape[0]
         monitor = self.monitor or ("val_loss" if validation is not None else "loss")
         self._check_monitor(monitor, validation is not None)
-        opt_state = self.optimizer.init(self.params)
         best = _Best(higher_is_better(monitor), self.min_delta, self.params)
         records: list[Record] = []
         with self._announced():
-            for epoch in range(1, self.epochs + 1):
-                start, before = time.perf_counter(), self.params
-                self.params, opt_state, losses = self._epoch(epoch, data, opt_state)
-                if losses is None:
-                    break
-                record = self._record(epoch, losses, opt_state, data, validation)
-                if not math.isfinite(record["loss"]):
-                    self.params = before
-                    self._keep(records)
-                    raise DivergedError(epoch, int(np.argmin(np.isfinite(losses))) + 1, record["learning_rate"])
-                record["seconds"] = time.perf_counter() - start
-                records.append(record)
-                self.kept_epoch = epoch
-                self._tell(record)
-                if self.patience is not None and best.stale(epoch, record[monitor], self.params) >= self.patience:
-                    self.stopped = self.stopped or "patience"
-                if self.stopped:
-                    break
-            self._keep(records)
+            try:
+                self._run_epochs(data, validation, monitor, best, records)
+            except KeyboardInterrupt:
+                self.stopped = "interrupted"
+            finally:
+                self._keep(records)
             self.stopped = self.stopped or "epochs"
             if self.patience is not None and records:
                 self.params, self.kept_epoch = best.params, best.epoch
         if self.stopped == "interrupted":
             warnings.warn("training was interrupted; the model trained so far is kept", stacklevel=3)
         return self.history
+
+    def _run_epochs(
+        self,
+        data: TrainingData,
+        validation: TrainingData | None,
+        monitor: str,
+        best: "_Best",
+        records: list[Record],
+    ) -> None:
+        """Run epochs until there is a reason to stop, adding to `records`."""
+        opt_state = self.optimizer.init(self.params)
+        for epoch in range(1, self.epochs + 1):
+            start, before = time.perf_counter(), self.params
+            self.params, opt_state, losses = self._epoch(epoch, data, opt_state)
+            if losses is None:
+                return
+            record = self._record(epoch, losses, opt_state, data, validation)
+            if not math.isfinite(record["loss"]):
+                self.params = before
+                raise DivergedError(epoch, int(np.argmin(np.isfinite(losses))) + 1, record["learning_rate"])
+            record["seconds"] = time.perf_counter() - start
+            records.append(record)
+            self.kept_epoch = epoch
+            self._tell(record)
+            if self.patience is not None and best.stale(epoch, record[monitor], self.params) >= self.patience:
+                self.stopped = self.stopped or "patience"
+            if self.stopped:
+                return
 
     def _epoch(self, epoch: int, data: TrainingData, opt_state: Any) -> tuple[Params, Any, NDArray[Any] | None]:
         """Run one epoch; return the losses of its steps on the host, or None if it ended before its first step."""
@@ -283,10 +297,7 @@ class Trainer:
             params, opt_state, losses = self._run(
                 self._step, self.params, opt_state, data.X, data.Y, batches, weight=data.weight, on_batch=self._on_batch
             )
-        except KeyboardInterrupt:
-            self.stopped = "interrupted"
-            return self.params, opt_state, None
-        except StopTraining:
+        except StopTraining:  # before the first step: nothing has changed
             return self.params, opt_state, None
         if losses.shape[0] < batches.n_batches:
             self.stopped = self.stopped or "interrupted"

@@ -1,0 +1,491 @@
+"""The command line: the main uses, and every kind of bad input as one line with exit code 2 and nothing left behind."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv, parquet
+from sklearn.datasets import load_digits, load_iris
+
+from backprop_xp import cli, load
+from backprop_xp.model import VERSION
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments):
+    return cli.run([str(argument) for argument in arguments])
+
+
+def ok(capsys, *arguments):
+    """Run a command that works; return what it printed, (out, err)."""
+    code = run(*arguments)
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    return printed
+
+
+def refused(capsys, *arguments):
+    """Run a command that must fail: one line, exit code 2, no file made. Return the line."""
+    before = sorted(os.listdir())
+    code = run(*arguments)
+    printed = capsys.readouterr()
+    assert code == 2, printed
+    lines = printed.err.splitlines()
+    assert len(lines) == 1, printed.err
+    assert lines[0].startswith("backprop-xp: error: ")
+    assert "Traceback" not in printed.out + printed.err
+    assert sorted(os.listdir()) == before
+    return lines[0]
+
+
+def mixed_table(n_rows=240):
+    """Rows with numbers, text, dates and gaps; what is learned follows from `size` and `colour`."""
+    rng = np.random.default_rng(0)
+    size, colour = rng.normal(size=n_rows), rng.choice(["red", "green", "blue"], n_rows)
+    day = np.datetime64("2024-01-01") + rng.integers(0, 300, n_rows)
+    gaps = pa.array(size, mask=rng.random(n_rows) < 0.1)
+    price = 3.0 * size + 5.0 * (colour == "red") + 20.0
+    return pa.table({"size": gaps, "colour": colour, "day": day, "flag": size > 0.3, "price": price,
+                     "kind": np.where(price > 21, "dear", "cheap")})  # fmt: skip
+
+
+def write(path, table=None):
+    table = mixed_table() if table is None else table
+    (csv.write_csv if str(path).endswith(".csv") else parquet.write_table)(table, path)
+    return path
+
+
+QUICK = ("--epochs", "3", "--hidden", "8")
+
+
+def test_train_without_arguments_reaches_96_percent_on_digits(capsys):
+    printed = ok(capsys, "train")
+    (accuracy,) = re.findall(r"val accuracy +(\S+)", printed.out)
+    assert float(accuracy) >= 0.96
+    figures = json.loads(ok(capsys, "evaluate", "model.safetensors", "digits", "--json").out)
+    assert figures["rows"] == 1797
+    assert figures["accuracy"] >= 0.98
+    lines = ok(capsys, "predict", "model.safetensors", "digits").out.splitlines()
+    digits = load_digits().target
+    assert np.mean(np.array(lines[1:], int) == digits) == pytest.approx(figures["accuracy"])
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "diabetes", "and", "xor"])
+def test_every_built_in_data_set_is_learned(capsys, name):
+    few_rows = name in ("and", "xor")
+    options = ("--validation", "0", "--epochs", "800", "--learning-rate", "0.05", "--hidden", "8") if few_rows else ()
+    ok(capsys, "train", name, *options)
+    figures = json.loads(ok(capsys, "evaluate", "model.safetensors", name, "--json").out)
+    assert figures["r2"] > 0.45 if name == "diabetes" else figures["accuracy"] > 0.95
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_of_every_kind_of_column_from_raw_rows(capsys, ending):
+    path = write(f"rows.{ending}")
+    printed = ok(
+        capsys, "train", path, "--target", "kind", "--drop", "price", "--epochs", "60", "--learning-rate", "0.01"
+    )
+    assert "240 rows" not in printed.out  # a fifth of them is held for validation
+    assert "192 rows to train on, 48 for validation" in printed.out
+    assert json.loads(ok(capsys, "evaluate", "model.safetensors", path, "--json").out)["accuracy"] > 0.85
+    ok(capsys, "predict", "model.safetensors", path, "--proba", "--output", "p.csv")
+    predicted = csv.read_csv("p.csv").to_pydict()
+    assert list(predicted) == ["prediction", "probability_cheap", "probability_dear"]
+    np.testing.assert_allclose(np.add(predicted["probability_cheap"], predicted["probability_dear"]), 1, rtol=1e-5)
+    larger = np.where(np.greater(predicted["probability_dear"], 0.5), "dear", "cheap")
+    assert list(larger) == predicted["prediction"]
+
+
+def test_a_number_is_predicted_in_its_own_units(capsys):
+    path = write("rows.parquet")
+    ok(capsys, "train", path, "--target", "price", "--drop", "kind", "--epochs", "100", "--loss", "huber:0.5")
+    assert json.loads(ok(capsys, "evaluate", "model.safetensors", path, "--json").out)["r2"] > 0.8
+    ok(capsys, "predict", "model.safetensors", path, "--output", "p.parquet")
+    predicted = parquet.read_table("p.parquet")["prediction"].to_numpy()
+    assert abs(predicted.mean() - mixed_table()["price"].to_numpy().mean()) < 1
+
+
+def test_a_comparison_as_the_target(capsys):
+    path = write("rows.csv")
+    printed = ok(capsys, "train", path, "--target", "price > 21", "--drop", "kind", "--epochs", "40")
+    assert "classification of price > 21" in printed.out
+    assert json.loads(ok(capsys, "evaluate", "model.safetensors", path, "--json").out)["roc_auc"] > 0.9
+    assert set(ok(capsys, "predict", "model.safetensors", path).out.split()[1:]) == {"true", "false"}
+
+
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "cross_entropy"])
+def test_two_classes_under_either_cross_entropy(capsys, loss):
+    ok(capsys, "train", "breast_cancer", "--loss", loss, "--epochs", "20")
+    assert load("model.safetensors").network.widths[-1] == (1 if loss == "binary_cross_entropy" else 2)
+    assert json.loads(ok(capsys, "evaluate", "model.safetensors", "breast_cancer", "--json").out)["roc_auc"] > 0.98
+    lines = ok(capsys, "predict", "model.safetensors", "breast_cancer", "--proba").out.splitlines()
+    assert lines[0].replace('"', "") == "prediction,probability_benign,probability_malignant"
+
+
+def test_counts_under_the_poisson_loss(capsys):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=500)
+    write("counts.csv", pa.table({"x": x, "n": rng.poisson(np.exp(0.5 * x + 1))}))
+    ok(capsys, "train", "counts.csv", "--target", "n", "--task", "regression", "--loss", "poisson", "--epochs", "50")
+    predicted = np.array(ok(capsys, "predict", "model.safetensors", "counts.csv").out.split()[1:], float)
+    np.testing.assert_allclose(predicted.mean(), np.exp(0.5 * x + 1).mean(), rtol=0.1)
+
+
+def test_arrays_with_several_labels(capsys):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6)).astype("float32")
+    np.savez("data.npz", X=X, y=(X[:, :3] > 0).astype(int))
+    ok(capsys, "train", "data.npz", "--epochs", "60", "--learning-rate", "0.01")
+    assert json.loads(ok(capsys, "evaluate", "model.safetensors", "data.npz", "--json").out)["accuracy"] > 0.85
+    assert ok(capsys, "predict", "model.safetensors", "data.npz").out.splitlines()[1].count(",") == 2
+
+
+@pytest.mark.parametrize(
+    "schedule", ["constant", "step", "exponential", "inverse_scaling", "cosine", "warmup_cosine", "one_cycle"]
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
+def test_every_optimizer_and_schedule_learns_iris(capsys, optimizer, schedule):
+    ok(
+        capsys,
+        "train",
+        "iris",
+        "--optimizer",
+        optimizer,
+        "--schedule",
+        schedule,
+        "--patience",
+        "0",
+        "--epochs",
+        "100",
+        *(("--learning-rate", "0.02") if optimizer in ("rmsprop", "adam", "adamw") else ()),
+    )
+    assert json.loads(ok(capsys, "evaluate", "model.safetensors", "iris", "--json").out)["accuracy"] > 0.9
+
+
+def test_the_other_backends_give_the_same_model(capsys, other):
+    from conftest import DEVICES
+
+    device = DEVICES.get(other.name, "cpu")
+    for path, flags in [("a.safetensors", ()), ("b.safetensors", ("--backend", other.name, "--device", device))]:
+        ok(capsys, "train", "iris", *QUICK, "--dropout", "0.1", "--output", path, *flags)
+    for (W, b), (V, c) in zip(load("a.safetensors").params, load("b.safetensors").params, strict=True):
+        np.testing.assert_allclose(W, V, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(b, c, rtol=1e-3, atol=1e-5)
+    ok(capsys, "predict", "b.safetensors", "iris", "--backend", other.name, "--device", device)
+
+
+def test_plot_and_log(capsys):
+    ok(capsys, "train", "iris", *QUICK, "--plot", "c.png", "--log", "l.jsonl")
+    assert Path("c.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    events = [json.loads(line)["event"] for line in Path("l.jsonl").read_text().splitlines()]
+    assert events == ["start", "epoch", "epoch", "epoch", "end"]
+    ok(capsys, "train", "iris", *QUICK, "--plot", "c.svg", "--validation", "0")
+    assert "<svg" in Path("c.svg").read_text()
+
+
+def test_a_terminal_gets_a_bar(capsys, monkeypatch):
+    from rich.console import Console
+
+    monkeypatch.setattr(cli, "out", Console(force_terminal=True, width=120))
+    printed = ok(capsys, "train", "iris", "--epochs", "300", "--patience", "0")
+    assert "rows/s" in printed.out
+    assert "━" in printed.out
+
+
+def test_plain_lines_otherwise(capsys):
+    printed = ok(capsys, "train", "iris", *QUICK)
+    assert "epoch 3/3  loss" in printed.out
+    assert "\x1b" not in printed.out
+
+
+def test_info(capsys, monkeypatch):
+    present = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else present(name, *rest)
+    )
+    printed = ok(capsys, "info").out
+    assert all(word in printed for word in ("NumPy", "BLAS", "cupy", "jax", "engine auto"))
+    assert re.search(r"torch +not installed +pip install 'backprop-xp\[torch\]'", printed)
+    ok(capsys, "train", "iris", *QUICK)
+    printed = ok(capsys, "info", "model.safetensors").out
+    assert all(word in printed for word in ("4-8-3", "setosa", "petal length (cm)", "cross_entropy"))
+
+
+def test_a_batch_larger_than_the_data_works_and_says_so(capsys):
+    printed = ok(capsys, "train", "iris", *QUICK, "--batch-size", "5000")
+    assert "--batch-size 5000 is more than the 120 rows" in printed.out
+
+
+def test_a_loss_that_is_not_finite_is_one_line_and_exit_code_1(capsys):
+    write("rows.csv")
+    with np.errstate(all="ignore"):
+        code = run(
+            "train", "rows.csv", "--target", "price", "--drop", "kind", "--optimizer", "sgd", "--learning-rate", "1e30"
+        )
+    assert code == 1
+    assert "loss is not finite at epoch 1, step 2, learning rate 1e+30" in capsys.readouterr().err
+
+
+def test_ctrl_c_saves_the_model_and_leaves_with_130(capsys, monkeypatch):
+    from backprop_xp.callbacks import PrintProgress
+
+    def interrupt(self, record):
+        if record["epoch"] == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(PrintProgress, "on_epoch_end", interrupt)
+    assert run("train", "iris", "--epochs", "50") == 130
+    assert load("model.safetensors").target.classes == ["setosa", "versicolor", "virginica"]
+    assert "interrupted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("predict",), ("evaluate",), ("info",)])
+def test_help_teaches(capsys, command):
+    printed = ok(capsys, *command, "--help").out
+    assert "Usage" in printed
+    assert len(printed.splitlines()) > 8
+
+
+def test_as_a_process(tmp_path):
+    command = [sys.executable, "-m", "backprop_xp"]
+    assert (
+        subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+        == "backprop-xp 0.1.0\n"
+    )
+    result = subprocess.run([*command, "train", "iirs"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("backprop-xp: error: there is no file 'iirs'")
+
+
+# ---- bad input ----
+
+
+def test_missing_file(capsys):
+    assert "did you mean 'digits'" in refused(capsys, "train", "digitz")
+    assert "no model file 'm.safetensors'" in refused(capsys, "predict", "m.safetensors", "iris")
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("", "empty"), ("a,b,target\n", "no rows"), ("a,b;target\n1,2\n3;4;5\n", "line"),
+    ("a b target\n1 2 0\n3 4 1\n", "target"),
+])  # fmt: skip
+def test_empty_header_only_wrong_delimiter(capsys, content, message):
+    Path("d.csv").write_text(content)
+    assert message in refused(capsys, "train", "d.csv")
+
+
+def test_semicolons_and_tabs_are_found_out(capsys):
+    for delimiter in ";\t|":
+        Path("d.csv").write_text(
+            "\n".join(delimiter.join(row) for row in [("a", "b", "target"), *[("1", "2", "x"), ("3", "4", "y")] * 8])
+        )
+        ok(capsys, "train", "d.csv", *QUICK)
+
+
+@pytest.mark.parametrize(("target", "message"), [
+    ("prise", "did you mean 'price'"), (None, "--target"), ("one", "one class only"), ("gone", "missing"),
+])  # fmt: skip
+def test_targets_that_cannot_be_learned(capsys, target, message):
+    table = mixed_table().append_column("one", pa.array(["a"] * 240)).append_column("gone", pa.nulls(240, pa.string()))
+    write("rows.csv", table)
+    assert message in refused(capsys, "train", "rows.csv", *(("--target", target) if target else ()))
+
+
+def test_a_column_of_text_with_a_value_per_row(capsys):
+    table = mixed_table().append_column("id", pa.array([f"row {i}" for i in range(240)]))
+    write("rows.csv", table)
+    assert "--drop 'id'" in refused(capsys, "train", "rows.csv", "--target", "kind")
+    ok(capsys, "train", "rows.csv", "--target", "kind", "--drop", "id", *QUICK)
+    assert "'idd'" in refused(capsys, "train", "rows.csv", "--target", "kind", "--drop", "idd")
+
+
+X, Y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+
+
+@pytest.mark.parametrize(("arrays", "message"), [
+    ({"X": np.where(X[3, 1] == X, np.nan, X), "y": Y}, "X holds nan at row 3, column 1"),
+    ({"X": np.where(X[3, 1] == X, np.inf, X), "y": Y}, "X holds inf at row 3, column 1"),
+    ({"X": X, "y": Y[:30]}, "30"),
+    ({"X": X + 1j, "y": Y}, "complex"),
+    ({"X": X.astype(object), "y": Y}, "object"),
+    ({"X": X}, "y"),
+])  # fmt: skip
+def test_arrays_that_cannot_be_used(capsys, arrays, message):
+    np.savez("d.npz", **arrays)
+    assert message in refused(capsys, "train", "d.npz")
+
+
+def test_labels_that_the_model_does_not_know(capsys):
+    np.savez("a.npz", X=X, y=Y)
+    np.savez("b.npz", X=X, y=Y + 1)
+    ok(capsys, "train", "a.npz", *QUICK)
+    assert "the class 2 was not in the training data; known classes: 0, 1" in refused(
+        capsys, "evaluate", "model.safetensors", "b.npz"
+    )
+
+
+@pytest.fixture
+def trained_on_rows(capsys):
+    write("rows.csv")
+    ok(capsys, "train", "rows.csv", "--target", "kind", "--drop", "price", *QUICK)
+    return ok(capsys, "predict", "model.safetensors", "rows.csv", "--proba").out
+
+
+def test_predict_with_columns_missing(capsys, trained_on_rows):
+    write("less.csv", mixed_table().drop_columns(["colour", "day"]))
+    assert "lacks columns the model was trained on: colour, day" in refused(
+        capsys, "predict", "model.safetensors", "less.csv"
+    )
+
+
+def test_predict_with_columns_reordered_is_the_same(capsys, trained_on_rows):
+    table = mixed_table()
+    write("turned.csv", table.select(table.column_names[::-1]))
+    assert ok(capsys, "predict", "model.safetensors", "turned.csv", "--proba").out == trained_on_rows
+
+
+def test_predict_with_extra_columns_is_the_same_and_says_so(capsys, trained_on_rows):
+    write("more.csv", mixed_table().append_column("weight", pa.array(range(240))))
+    printed = ok(capsys, "predict", "model.safetensors", "more.csv", "--proba")
+    assert printed.out == trained_on_rows
+    assert printed.err == "columns the model was not trained on are ignored: weight\n"
+
+
+def test_predict_without_the_target_is_the_same(capsys, trained_on_rows):
+    write("new.csv", mixed_table().drop_columns(["kind", "price"]))
+    assert ok(capsys, "predict", "model.safetensors", "new.csv", "--proba").out == trained_on_rows
+
+
+def test_predict_with_a_column_of_another_type(capsys, trained_on_rows):
+    table = mixed_table()
+    write("texts.csv", table.set_column(0, "size", pa.array(["large"] * 240)))
+    line = refused(capsys, "predict", "model.safetensors", "texts.csv")
+    assert all(word in line for word in ("'size'", "double", "string", "'large'"))
+
+
+def test_predict_with_unseen_and_missing_values_works(capsys, trained_on_rows):
+    table = mixed_table()
+    write("odd.csv", table.set_column(1, "colour", pa.array(["mauve", None] * 120)))
+    assert len(ok(capsys, "predict", "model.safetensors", "odd.csv").out.splitlines()) == 241
+
+
+def test_arrays_for_a_models_table_and_the_other_way_round(capsys, trained_on_rows):
+    np.savez("a.npz", X=X, y=Y)
+    assert "trained on a table" in refused(capsys, "predict", "model.safetensors", "a.npz")
+    ok(capsys, "train", "a.npz", *QUICK, "--output", "a.safetensors")
+    assert "trained on an array of 3 features" in refused(capsys, "predict", "a.safetensors", "rows.csv")
+    np.savez("b.npz", X=X[:, :2], y=Y)
+    assert "3 features" in refused(capsys, "predict", "a.safetensors", "b.npz")
+
+
+def test_model_files_that_cannot_be_read(capsys):
+    ok(capsys, "train", "iris", *QUICK)
+    whole = Path("model.safetensors").read_bytes()
+    later = whole.replace(f'\\"version\\": {VERSION}'.encode(), f'\\"version\\": {VERSION + 1}'.encode())
+    assert later != whole
+    for name, content, message in [
+        ("cut", whole[:-5], "truncated"), ("text", b"not a model", "no safetensors"),
+        ("late", later, "later version"),
+    ]:  # fmt: skip
+        Path(name).write_bytes(content)
+        assert message in refused(capsys, "predict", name, "iris")
+        assert message in refused(capsys, "evaluate", name, "iris")
+        assert message in refused(capsys, "info", name)
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    (("--hidden", "0"), "--hidden must be positive whole numbers"),
+    (("--hidden", "64,abc"), "--hidden must be"),
+    (("--hidden", "64,-3"), "--hidden must be"),
+    (("--learning-rate", "-0.1"), "--learning-rate must be a positive number, not -0.1"),
+    (("--learning-rate", "nan"), "--learning-rate must be"),
+    (("--learning-rate", "fast"), "--learning-rate"),
+    (("--l2", "-1"), "l2 must be at least 0"),
+    (("--dropout", "-0.1"), "dropout must be at least 0 and below 1"),
+    (("--dropout", "1"), "dropout must be"),
+    (("--clip-norm", "-1"), "clip_norm must be positive"),
+    (("--batch-size", "0"), "--batch-size must be at least 1"),
+    (("--epochs", "0"), "--epochs must be at least 1"),
+    (("--patience", "-1"), "--patience must be at least 0"),
+    (("--seed", "-1"), "--seed must be at least 0"),
+    (("--validation", "1.5"), "--validation must be at least 0 and below 1"),
+    (("--validation", "0.001"), "leaves 0 to validate with"),
+    (("--validation", "nowhere.csv"), "no file 'nowhere.csv'"),
+    (("--activation", "rleu"), "did you mean 'relu'"),
+    (("--activation", "softmax"), "only stand at the output"),
+    (("--loss", "cross_entrpy"), "did you mean 'cross_entropy'"),
+    (("--loss", "huber:x"), "--loss huber:x"),
+    (("--loss", "squared_error"), "does not go with a target for classification"),
+    (("--loss", "binary_cross_entropy"), "needs two classes, not 3"),
+    (("--optimizer", "adm"), "did you mean 'adam'"),
+    (("--schedule", "cosin"), "did you mean 'cosine'"),
+    (("--engine", "eagr"), "did you mean 'eager'"),
+    (("--task", "clasification"), "did you mean 'classification'"),
+    (("--task", "regression"), "regression"),
+    (("--dtype", "float"), "did you mean 'float64'"),
+    (("--backend", "numppy"), "did you mean 'numpy'"),
+    (("--device", "gpu"), "unknown device 'gpu'"),
+    (("--device", "cuda", "--backend", "numpy"), "has no CUDA"),
+    (("--epoch", "3"), "--epochs"),
+    (("--output", "nowhere/m.safetensors"), "no folder 'nowhere'"),
+    (("--output", "."), "is a folder"),
+    (("--plot", "c.bmp"), "must end in .png or .svg or .pdf"),
+    (("--log", "nowhere/l.jsonl"), "no folder 'nowhere'"),
+])  # fmt: skip
+def test_flags_that_cannot_be(capsys, flags, message):
+    assert message in refused(capsys, "train", "iris", *flags)
+
+
+def test_no_cuda(capsys):
+    from backprop_xp import InputError, backends
+
+    try:
+        backends.select("cuda")
+    except InputError:
+        assert "device 'cuda'" in refused(capsys, "train", "iris", "--device", "cuda")
+    else:
+        pytest.skip("this machine has CUDA")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(capsys):
+    os.mkdir("locked", 0o500)
+    assert "not writable" in refused(capsys, "train", "iris", "--output", "locked/m.safetensors")
+
+
+def test_a_disk_that_fails_while_the_model_is_written(capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert run("train", "iris", *QUICK) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert os.listdir() == []
+
+
+def test_probabilities_of_numbers(capsys):
+    ok(capsys, "train", "diabetes", *QUICK)
+    assert "--proba" in refused(capsys, "predict", "model.safetensors", "diabetes", "--proba")
+    assert "must end in .csv or .parquet" in refused(
+        capsys, "predict", "model.safetensors", "diabetes", "--output", "p.xls"
+    )
+
+
+def test_a_library_model_without_preprocessing(capsys):
+    from backprop_xp import Network, Trainer
+
+    trainer = Trainer(Network((4, 3), output="softmax"), epochs=1)
+    trainer.fit(*load_iris(return_X_y=True))
+    trainer.save("m.safetensors")
+    assert "without preprocessing" in refused(capsys, "predict", "m.safetensors", "iris")
