@@ -33,7 +33,8 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
     help="Train multilayer perceptrons on the CPU or a GPU, and use them. Start with: backprop-xp train",
 )  # fmt: skip
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)  # a file or a pipe has no width of its own
+# A file or a pipe has no width of its own.
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
 
 DataSource = Annotated[
     str,
@@ -200,7 +201,7 @@ def train(
         if trainer.history:
             _model(trainer, job, described).save(output)
             _closing(trainer, output, plot)
-    out.print(f"[dim]{seconds:.1f} s; next: backprop-xp evaluate {output} {data}[/dim]")
+    out.print(f"{seconds:.1f} s; next: backprop-xp evaluate {output} {data}", style="dim")
     return 130 if trainer.stopped == "interrupted" else 0
 
 
@@ -273,7 +274,7 @@ def info(
     libraries = [
         (row.name, row.version or "not installed", row.devices or row.install, row.adds) for row in backends.installed()
     ]
-    out.print(display.table("\noptional", libraries, ("library", "version", "devices, or how to install", "adds")))
+    out.print(display.table("optional", libraries, ("library", "version", "devices, or how to install", "adds")))
     return 0
 
 

@@ -1,14 +1,16 @@
 """What the command line shows: the progress bar, tables, the picture of the curves."""
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from backprop_xp.callbacks import Callback, Record
 
@@ -22,19 +24,30 @@ class ProgressBar(Callback):
     def on_train_begin(self, trainer: Any) -> None:
         """Show the bar."""
         self._progress = Progress(
-            TextColumn("epoch"), MofNCompleteColumn(), BarColumn(bar_width=24), TextColumn("{task.fields[figures]}"),
+            TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=24), TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=self._console, transient=True,
         )  # fmt: skip
-        self._task = self._progress.add_task("", total=trainer.epochs, figures="")
-        self._n_samples = trainer.n_samples
+        self._n_epochs, self._n_samples = trainer.epochs, trainer.n_samples
+        self._n_batches = -(-trainer.n_samples // trainer.batch_size)
+        self._done, self._next_update = 0.0, 0.0
+        self._task = self._progress.add_task("", total=trainer.epochs, epoch=f"1/{trainer.epochs}", figures="")
         self._progress.start()
 
+    def on_batch_end(self, batch: int, loss: Any) -> None:
+        """Move the bar on within a long epoch, a few times a second."""
+        if time.monotonic() >= self._next_update:
+            self._progress.update(self._task, completed=self._done + (batch + 1) / self._n_batches)
+            self._next_update = time.monotonic() + 0.2
+
     def on_epoch_end(self, record: Record) -> None:
-        """Move the bar on."""
+        """Move the bar on, with the epoch's figures."""
+        self._done = record["epoch"]
         shown = [f"{name} {value:.4f}" for name, value in record.items() if name not in _NOT_FIGURES]
-        rate = self._n_samples / max(record["seconds"], 1e-9)
-        self._progress.update(self._task, completed=record["epoch"], figures=f"{'  '.join(shown)}  {rate:,.0f} rows/s")
+        shown.append(f"{self._n_samples / max(record['seconds'], 1e-9):,.0f} rows/s")
+        self._progress.update(
+            self._task, completed=self._done, epoch=f"{self._done:.0f}/{self._n_epochs}", figures="  ".join(shown)
+        )
 
     def on_train_end(self, trainer: Any) -> None:
         """Take the bar away; what follows is the closing table."""
@@ -44,14 +57,14 @@ class ProgressBar(Callback):
 _NOT_FIGURES = ("epoch", "seconds", "learning_rate")
 
 
-def table(title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] = ()) -> Table:
-    """Return a table; without column names, one of names and values."""
-    grid = Table(title=title, title_justify="left", title_style="bold", show_header=bool(columns), box=None)
+def table(title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] = ()) -> Group:
+    """Return a table under its title; without column names, one of names and values."""
+    grid = Table(show_header=bool(columns), box=None)
     for column in columns or ("", ""):
         grid.add_column(column, overflow="fold")
     for row in rows:
-        grid.add_row(*row)
-    return grid
+        grid.add_row(*map(Text, row))  # as it stands: brackets are no markup here
+    return Group(Text(title, "bold"), grid)
 
 
 def figures(values: Mapping[str, float]) -> list[tuple[str, str]]:
