@@ -1,7 +1,6 @@
 """Which array-API namespace an array answers to, resolved as cheaply as a training step needs it."""
 
 import operator
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -23,14 +22,15 @@ def _stack(arrays: Any) -> Any:
 
 # NumPy's `sum`, `max` and `matrix_transpose` are Python functions around a ufunc's reduction or an attribute, and its
 # `matmul` finds its loop more slowly than `dot` does: 0.3 to 1 microsecond a call, which at small sizes is the step.
-# The same arguments give the same results. A module: attributes of modules are looked up fastest.
+# The same arguments give the same results, but a reduction must name its axis: a ufunc's default is the first, not all.
+# A module, since attributes of modules are looked up fastest.
 NUMPY = ModuleType("numpy_without_wrappers", "array_api_compat.numpy, less its wrappers where a step feels them.")
 vars(NUMPY).update(
     {
         **vars(array_api_compat.numpy),
         "matmul": _matmul,
-        "sum": partial(np.add.reduce, axis=None),
-        "max": partial(np.maximum.reduce, axis=None),
+        "sum": np.add.reduce,
+        "max": np.maximum.reduce,
         "stack": _stack,
         "matrix_transpose": operator.attrgetter("mT"),
     }

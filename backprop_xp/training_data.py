@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 import numpy as np
+from array_api_compat import array_namespace
 
 from backprop_xp import backends
 from backprop_xp.errors import InputError
 from backprop_xp.losses import Loss
-from backprop_xp.namespaces import namespace_of
 from backprop_xp.network import Network
 
 Array = Any
@@ -53,7 +53,7 @@ class TrainingData(NamedTuple):
 
     def _take(self, rows: Any) -> "TrainingData":
         def taken(array: Array) -> Array:
-            xp = namespace_of(array)
+            xp = array_namespace(array)
             return xp.take(array, xp.asarray(rows, device=array_api_compat.device(array)), axis=0)
 
         return TrainingData(taken(self.X), taken(self.Y), None if self.weight is None else taken(self.weight))
@@ -78,7 +78,7 @@ def prepared(network: Network, loss: Loss, X: Any, y: Any, weight: Any, name: st
         weight = _numbers(weight, "sample_weight")
         if tuple(weight.shape) != (X.shape[0],):
             raise InputError(f"sample_weight must be ({X.shape[0]},), not {tuple(weight.shape)}")
-        xp = namespace_of(weight)
+        xp = array_namespace(weight)
         if bool(xp.any(weight < 0)) or not bool(xp.any(weight > 0)):
             raise InputError("sample_weight must not be negative, and not all 0")
     return TrainingData(X, _fitting(network, loss, y, name), weight)
@@ -88,7 +88,7 @@ def _numbers(array: Any, name: str) -> Array:
     """Return an array of finite real numbers; bool becomes uint8."""
     if not array_api_compat.is_array_api_obj(array):
         array = np.asarray(array)
-    xp = namespace_of(array)
+    xp = array_namespace(array)
     if isinstance(array, np.ndarray) and array.dtype.kind not in "biuf":
         raise InputError(f"{name} must be real numbers, not {array.dtype}")
     if xp.isdtype(array.dtype, "bool"):
@@ -107,7 +107,7 @@ def _position(place: Any) -> str:
 
 def _fitting(network: Network, loss: Loss, y: Array, name: str) -> Array:
     """Return the targets in the shape and range that the loss is defined on."""
-    xp, n_outputs = namespace_of(y), network.widths[-1]
+    xp, n_outputs = array_namespace(y), network.widths[-1]
     if loss.name == "cross_entropy" and y.ndim == 1:
         if not xp.isdtype(y.dtype, "integral"):
             raise InputError(
@@ -127,7 +127,7 @@ def _fitting(network: Network, loss: Loss, y: Array, name: str) -> Array:
 
 
 def _in_range(y: Array, low: float, high: float, name: str, why: str) -> None:
-    xp = namespace_of(y)
+    xp = array_namespace(y)
     least, most = float(xp.min(y)), float(xp.max(y))
     if least < low or most > high:
         bad = least if least < low else most

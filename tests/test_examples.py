@@ -238,3 +238,9 @@ def test_s7_draws_the_graph(tmp_path, capsys):
     assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert path.stat().st_size > 10_000
     assert str(path) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("backend", ["numpy", "jax"])
+def test_the_library_in_one_file(backend):
+    pytest.importorskip(backend)
+    assert load("library").main(backend=backend) > 0.95

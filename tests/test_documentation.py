@@ -1,0 +1,63 @@
+"""What the documentation shows is run: README's Python, and every docstring's example."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import assert_trees_close
+
+import backprop_xp as bx
+
+ROOT = Path(__file__).parent.parent
+MODULES = [name for _, name, _ in pkgutil.walk_packages(bx.__path__, "backprop_xp.") if not name.endswith("__main__")]
+
+
+def readme_code():
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def test_readmes_python_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in readme_code()[:3]:
+        exec(code, names)
+    accuracy = float(re.search(r"validation accuracy (\S+)", capsys.readouterr().out)[1])
+    assert accuracy > 0.95
+    assert (names["labels"] == names["y"]).mean() > 0.95
+    assert float(names["loss"]) < 1.0
+
+
+def test_readmes_thirty_lines_are_the_packages_step():
+    (code,) = (code for code in readme_code() if "def backward" in code)
+    assert len(code.splitlines()) <= 30
+    names = {}
+    exec(code, names)
+    network = bx.Network((3, 5, 4, 2), activation="sigmoid", output="sigmoid")
+    params = bx.init(network, seed=1, bias_initializer="uniform")
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(6, 3)), rng.uniform(size=(6, 2))
+    rule = bx.sgd(0.3)
+    expected = bx.make_step(network, "half_squared_error", rule)(params, rule.init(params), X, Y)[0]
+    assert_trees_close(names["step"](params, X, Y, 0.3, np), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_examples(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_between_pages_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
+        assert (ROOT / link).exists(), link
+
+
+def test_architecture_names_every_module():
+    named = re.findall(r"`(\w+)/?`", (ROOT / "ARCHITECTURE.md").read_text())
+    for path in (ROOT / "backprop_xp").iterdir():
+        if path.suffix == ".py" and path.stem != "__init__":
+            assert path.stem in named, path.stem
