@@ -5,7 +5,6 @@ from types import ModuleType
 from typing import Any
 
 import array_api_compat
-import array_api_compat.numpy
 import numpy as np
 
 
@@ -20,19 +19,24 @@ def _stack(arrays: Any) -> Any:
     return np.array(arrays)  # an epoch's losses are thousands of scalars, and np.stack makes an array of each first
 
 
-# NumPy's `sum`, `max` and `matrix_transpose` are Python functions around a ufunc's reduction or an attribute, and its
-# `matmul` finds its loop more slowly than `dot` does: 0.3 to 1 microsecond a call, which at small sizes is the step.
-# The same arguments give the same results, but a reduction must name its axis: a ufunc's default is the first, not all.
-# A module, since attributes of modules are looked up fastest.
-NUMPY = ModuleType("numpy_without_wrappers", "array_api_compat.numpy, less its wrappers where a step feels them.")
+def _astype(array: Any, dtype: Any) -> Any:
+    return array.astype(dtype)  # np.astype refuses scalars, which NumPy makes of 0-d arrays
+
+
+# NumPy's own namespace conforms since 2.1. But its `sum`, `max` and `matrix_transpose` are Python functions around a
+# ufunc's reduction or an attribute, and `matmul` finds its loop more slowly than `dot`: 0.3 to 1 microsecond a call,
+# which at small sizes is the step. The same arguments give the same results here, but a reduction must name its axis:
+# a ufunc's default is the first, not all. A module, since attributes of modules are looked up fastest.
+NUMPY = ModuleType("numpy_without_wrappers", "NumPy, less its wrappers where a training step feels them.")
 vars(NUMPY).update(
     {
-        **vars(array_api_compat.numpy),
+        **vars(np),
+        "astype": _astype,
         "matmul": _matmul,
-        "sum": np.add.reduce,
+        "matrix_transpose": operator.attrgetter("mT"),
         "max": np.maximum.reduce,
         "stack": _stack,
-        "matrix_transpose": operator.attrgetter("mT"),
+        "sum": np.add.reduce,
     }
 )
 
