@@ -201,7 +201,7 @@ def to_device(array: Any, backend: Backend, dtype: str | None = None) -> Array:
     kind = None if dtype is None else getattr(xp, dtype)
     if not isinstance(array, np.ndarray):
         if array_api_compat.is_array_api_obj(array) and namespace_of(array) is xp:
-            array = array_api_compat.to_device(array, backend.device)
+            array = array_api_compat.to_device(array.detach() if backend.name == "torch" else array, backend.device)
             return array if kind is None or array.dtype == kind else xp.astype(array, kind)
         array = to_host(array)
     array = np.asarray(array, dtype=dtype)
@@ -214,6 +214,8 @@ def to_device(array: Any, backend: Backend, dtype: str | None = None) -> Array:
 
 def to_host(array: Any) -> NDArray[Any]:
     """Return the array as a NumPy array, waiting for the device if need be."""
+    if array_api_compat.is_torch_array(array):
+        array = array.detach()
     if array_api_compat.is_cupy_array(array) or array_api_compat.is_torch_array(array):
         array = array_api_compat.to_device(array, "cpu")
     elif type(array).__module__.startswith("array_api_strict"):

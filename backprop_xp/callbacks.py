@@ -1,9 +1,14 @@
 """Callbacks: what is done after each step and each epoch, beside training."""
 
+import contextlib
 import json
+import math
 import time
+import warnings
 from pathlib import Path
 from typing import Any, TextIO
+
+from backprop_xp.errors import InputError
 
 Record = dict[str, float]
 
@@ -52,7 +57,8 @@ class PrintProgress(Callback):
         figures = "  ".join(
             f"{name} {value:.4g}" for name, value in self._last.items() if name not in ("epoch", "seconds")
         )
-        print(f"epoch {int(self._last['epoch'])}/{self._epochs}  {figures}", flush=True)
+        with contextlib.suppress(OSError):  # nobody reads on, as in `| head`: no reason to stop training
+            print(f"epoch {int(self._last['epoch'])}/{self._epochs}  {figures}", flush=True)
         self._printed, self._last = time.monotonic(), {}
 
 
@@ -73,7 +79,10 @@ class JsonLines(Callback):
 
     def on_train_begin(self, trainer: Any) -> None:
         """Open the file and write the header."""
-        self._file = self._path.open("w", encoding="utf-8")
+        try:
+            self._file = self._path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write the log {str(self._path)!r}: {error.strerror}") from None
         self._write({"event": "start", "time": time.time(), **self._header})
 
     def on_epoch_end(self, record: Record) -> None:
@@ -85,11 +94,16 @@ class JsonLines(Callback):
         self._write({"event": "end", "time": time.time(), "stopped": trainer.stopped})
         if self._file is not None:
             self._file.close()
-            self._file = None
 
     def _write(self, line: dict[str, Any]) -> None:
-        assert self._file is not None
-        # JSON has no NaN or infinity: a figure that is neither finite becomes null.
-        finite = {k: None if isinstance(v, float) and v - v != 0.0 else v for k, v in line.items()}
-        self._file.write(json.dumps(finite, allow_nan=False) + "\n")
-        self._file.flush()
+        if self._file is None or self._file.closed:
+            return
+        # JSON has no NaN or infinity: a figure that is not finite becomes null.
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
+        try:
+            self._file.write(json.dumps(finite, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:  # a full disk stops the log, not the training
+            warnings.warn(f"the log {str(self._path)!r} ends here: {error.strerror}", stacklevel=2)
+            with contextlib.suppress(OSError):
+                self._file.close()

@@ -13,13 +13,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 
 from backprop_xp import __version__, backends, display, flags
 from backprop_xp.callbacks import Callback, JsonLines, PrintProgress
 from backprop_xp.datasets import BUILT_IN, Dataset, load
 from backprop_xp.errors import DivergedError, InputError
-from backprop_xp.job import Job, prepare
+from backprop_xp.job import Job, prepare, share
 from backprop_xp.model import Model
 from backprop_xp.model import load as load_model
 from backprop_xp.scoring import scores
@@ -34,7 +33,8 @@ app = typer.Typer(
     help="Train multilayer perceptrons on the CPU or a GPU, and use them. Start with: backprop-xp train",
 )  # fmt: skip
 # A file or a pipe has no width of its own.
-out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+_WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else 160
+out = display.Screen(highlight=False, markup=False, width=_WIDTH)
 
 DataSource = Annotated[
     str,
@@ -63,8 +63,12 @@ def run(arguments: list[str] | None = None) -> int:
     arguments : list of str, optional
         Default: those of the process.
     """
+    warnings.showwarning = lambda message, *_: print(f"backprop-xp: warning: {message}", file=sys.stderr)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal's encoding may lack what a column is called
     try:
         code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
         return _fail(str(error))
     except _UsageError as error:
@@ -73,9 +77,11 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(str(error), 1)
     except MemoryError as error:
         return _fail(f"not enough memory ({error}): use fewer rows, a smaller --hidden or --batch-size", 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has seen enough
-        return 0
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            out.on_broken_pipe()
+            return 0
+        return _fail(f"cannot write the output: {error.strerror}", 1)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", 130)
     return code if isinstance(code, int) else 0
@@ -166,6 +172,8 @@ def train(
 
       backprop-xp train train-images-idx3-ubyte.gz --hidden 256,128,100 --device cuda --plot curves.png
     """
+    second = validation if share(validation) is None else None
+    flags.all_different({"DATA": data, "--validation": second, "--output": output, "--plot": plot, "--log": log})
     flags.output_file("--output", output)
     flags.output_file("--plot", plot, (".png", ".svg", ".pdf"))
     flags.output_file("--log", log)
@@ -179,9 +187,7 @@ def train(
     backends.select(device, backend, dtype)
 
     source = load(data, target, drop=tuple(drop or ()))
-    job = prepare(
-        source, task=task, loss=loss, validation=validation, target=target or source.target_name, seed=seed, dtype=dtype
-    )
+    job = prepare(source, task=task, loss=loss, validation=validation, seed=seed, dtype=dtype)
     network = job.network(sizes, activation)
     n_rows = len(job.train[0])
     metric = "r2" if job.target.task == "regression" else "accuracy"
@@ -201,7 +207,8 @@ def train(
         if trainer.history:
             _model(trainer, job, described).save(output)
             _closing(trainer, output, plot)
-    out.print(f"{seconds:.1f} s; next: backprop-xp evaluate {output} {data}", style="dim")
+    if trainer.history:
+        out.print(f"{seconds:.1f} s; next: backprop-xp evaluate {output} {data}", style="dim")
     return 130 if trainer.stopped == "interrupted" else 0
 
 
@@ -220,12 +227,13 @@ def predict(
 
     A table needs the columns that the model was trained on, by name and in any order; others are left aside.
     """
+    flags.all_different({"MODEL": model, "DATA": data, "--output": output})
     flags.output_file("--output", output, (".csv", ".parquet"))
     chosen = load_model(model)
     if proba and (chosen.target is None or chosen.target.task == "regression"):
         raise InputError("--proba: this model predicts numbers, which have no probabilities; leave it out")
     X, _ = _encoded(chosen, data, None, need_target=False)
-    outputs = chosen.outputs(X, device=device, backend=backend)
+    outputs = _outputs(chosen, X, device, backend)
     classes = None if chosen.target is None else chosen.target.classes
     columns = display.predictions(chosen.decide(outputs), outputs, classes, with_outputs=proba)
     _write_table(columns, output)
@@ -246,7 +254,7 @@ def evaluate(
     """Compare MODEL's predictions with the targets in DATA."""
     chosen = load_model(model)
     X, values = _encoded(chosen, data, target, need_target=True)
-    figures = scores(chosen, chosen.outputs(X, device=device, backend=backend), values)
+    figures = scores(chosen, _outputs(chosen, X, device, backend), values)
     if as_json:
         print(json.dumps({"rows": len(X), **figures}))
     else:
@@ -281,10 +289,9 @@ def info(
 def _encoded(model: Model, data: str, target: str | None, *, need_target: bool) -> tuple[NDArray[Any], Any]:
     """Return (X, raw targets) of the data, made ready as the model's training data were."""
     if model.preprocessing is None:
-        raise InputError("this model was saved by the library without preprocessing: use backprop_xp.load in Python")
+        raise InputError("this model was saved by the library, without preprocessing: use backprop_xp.load in Python")
     encoder = encoder_from_json(model.preprocessing)
-    known = target or model.extra.get("target")
-    source = _loaded(data, known, need_target)
+    source = load(data, target or model.extra.get("target"), need_target=need_target)
     if isinstance(encoder, TableEncoder) and hasattr(source.inputs, "column_names"):
         ignored = [name for name in encoder.extra(source.inputs) if name not in model.extra.get("dropped", ())]
         if ignored:
@@ -295,11 +302,14 @@ def _encoded(model: Model, data: str, target: str | None, *, need_target: bool) 
     return X, source.target
 
 
-def _loaded(data: str, target: str | None, need_target: bool) -> Dataset:
-    """Load the data; arrays find their own targets, so what the target was called in training is left out."""
-    if data in BUILT_IN or Path(data).suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
-        return load(data, target, need_target=need_target)
-    return load(data, target if target and Path(target).exists() else None, need_target=need_target)
+def _outputs(model: Model, X: NDArray[Any], device: str, backend: str | None) -> NDArray[Any]:
+    """Return the network's outputs, once all are finite."""
+    _allow_float64(backend, str(model.params[0][0].dtype))
+    outputs = model.outputs(X, device=device, backend=backend)
+    if not np.isfinite(outputs).all():
+        row = int(np.argmin(np.isfinite(outputs).all(axis=1)))
+        raise InputError(f"the model's output for row {row + 1} is not finite: are its inputs like those of training?")
+    return outputs
 
 
 def _at_least(name: str, value: int, least: int) -> None:
@@ -409,6 +419,7 @@ def _write_table(columns: dict[str, NDArray[Any]], path: Path | None) -> None:
         csv.write_csv(table, buffer, csv.WriteOptions(quoting_style="needed"))
     content = buffer.getvalue().to_pybytes()
     if path is None:
-        sys.stdout.write(content.decode())
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)  # UTF-8, whatever the terminal's encoding
     else:
         write_atomically(path, content)

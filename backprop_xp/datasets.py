@@ -49,7 +49,8 @@ class Dataset:
     target : array (n_samples,) or (n_samples, n_outputs), optional
         Raw values: numbers, bool, or Python strings. None if there is none and none was needed.
     target_name : str, optional
-        Column, comparison or file.
+        By what the same target is found in another file: a column, a comparison, an array of .npz. None if the labels
+        are a file of their own, or there are none.
     notes : tuple of str
         What the user should know of the reading, a line each.
     """
@@ -161,7 +162,7 @@ def _from_arrays(path: Path, target: str | None, need_target: bool) -> Dataset:
         raise InputError(f"{path.name} holds inputs only: name the file of their labels, for instance --target y.npy")
     labels = _file(str(labels))
     with reading(labels):
-        return Dataset(path.name, X, check_target(labels.name, read_array(labels), len(X)), labels.name)
+        return Dataset(path.name, X, check_target(labels.name, read_array(labels), len(X)), None)
 
 
 def _read_parquet(path: Path) -> Table:
@@ -322,7 +323,11 @@ def _target_values(values: Any, column: str, comparison: re.Match[str] | None) -
     if types.is_floating(values.type):
         values = pc.if_else(pc.is_nan(values), None, values)
     if comparison and not types.is_null(values.type):
-        return getattr(pc, _OPERATORS[comparison["operator"]])(values, _right_side(values, column, comparison["value"]))
+        right = _right_side(values, column, comparison["value"])
+        try:
+            return getattr(pc, _OPERATORS[comparison["operator"]])(values, right)
+        except arrow().ArrowException as error:
+            raise InputError(f"--target: {right} cannot be compared with column {column!r}: {error}") from None
     if types.is_decimal(values.type):
         return values.cast(arrow().float64())
     if types.is_temporal(values.type) or types.is_nested(values.type):
@@ -341,11 +346,13 @@ def _right_side(values: Any, column: str, written: str) -> Any:
     quoted = len(written) > 1 and written[0] == written[-1] and written[0] in "'\""
     try:
         if number and not quoted:
-            right = float(written)
-            return pa.scalar(bool(right) if types.is_boolean(values.type) else right)
+            if types.is_boolean(values.type):
+                return pa.scalar(bool(float(written)))
+            whole = re.fullmatch(r"[+-]?\d+", written) is not None  # 2^53 and more are not exact as floats
+            return pa.scalar(int(written) if whole else float(written))
         if quoted and (text or types.is_temporal(values.type)):
             return pa.scalar(written[1:-1]).cast(values.type)
-    except (ValueError, pa.ArrowNotImplementedError):
+    except (ValueError, OverflowError, pa.ArrowException):
         pass
     way = "a quoted text such as 'yes'" if text else "a number" if number else "a quoted date or time"
     raise InputError(f"--target: {written} cannot be compared with column {column!r} of {values.type}: give {way}")

@@ -1,5 +1,7 @@
 """What the command line shows: the progress bar, tables, the picture of the curves."""
 
+import os
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from backprop_xp.callbacks import Callback, Record
+from backprop_xp.errors import InputError
+
+
+class Screen(Console):
+    """A console that falls silent when nobody reads on, as in `| head`, where rich's own would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Print no more."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class ProgressBar(Callback):
@@ -97,7 +109,10 @@ def save_curves(history: Mapping[str, NDArray[Any]], path: Path) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    try:
+        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    except OSError as error:
+        raise InputError(f"cannot write the curves {str(path)!r}: {error.strerror}") from None
 
 
 def predictions(

@@ -1,7 +1,8 @@
 """The command line's texts turned into what they mean, each refused with a line that says what it may be."""
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from backprop_xp import losses, optimizers, schedules
@@ -20,6 +21,7 @@ SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
     "warmup_cosine": lambda rate, total: schedules.warmup_cosine(rate, total // 20, total),
     "one_cycle": schedules.one_cycle,
 }
+_MAX_UNITS = 10_000_000
 RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "rmsprop": 0.001, "adam": 0.001, "adamw": 0.001}
 
 
@@ -37,6 +39,8 @@ def hidden(text: str) -> tuple[int, ...]:
         sizes = tuple(int(size) for size in text.split(","))
     except ValueError:
         sizes = (0,)
+    if max(sizes) > _MAX_UNITS:
+        raise InputError(f"--hidden {text!r}: a layer may have {_MAX_UNITS:,} units at most")
     if min(sizes) < 1:
         raise InputError(f"--hidden must be positive whole numbers with commas, such as 256,128, or none; not {text!r}")
     return sizes
@@ -111,6 +115,22 @@ def fraction(name: str, value: float) -> float:
     return value
 
 
+def all_different(files: Mapping[str, Path | str | None]) -> None:
+    """Check that no file is both read and written, or written twice.
+
+    Raises
+    ------
+    InputError
+        If two of them are the same file.
+    """
+    seen: dict[Path, str] = {}
+    for name, file in files.items():
+        if file is not None:
+            other = seen.setdefault(Path(file).resolve(), name)
+            if other != name:
+                raise InputError(f"{name} and {other} are the same file {str(file)!r}: one would overwrite the other")
+
+
 def output_file(name: str, path: Path | None, endings: tuple[str, ...] = ()) -> None:
     """Check before long work that the file could be written.
 
@@ -119,15 +139,18 @@ def output_file(name: str, path: Path | None, endings: tuple[str, ...] = ()) -> 
     InputError
         If its folder is missing or not writable, it is a folder itself, or its ending is none of `endings`.
     """
-    import os
-
     if path is None:
         return
     if endings and path.suffix.lower() not in endings:
         raise InputError(f"{name} {str(path)!r} must end in {' or '.join(endings)}")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{name} {str(path)!r} is a device or a pipe: name a file")
     if path.is_dir():
         raise InputError(f"{name} {str(path)!r} is a folder: name a file in it")
     if not path.parent.is_dir():
         raise InputError(f"{name} {str(path)!r}: there is no folder {str(path.parent)!r}; make it, or choose another")
+    longest = os.pathconf(path.parent, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    if len(os.fsencode(path.name)) > longest - 16:  # beside it comes a temporary file with a longer name
+        raise InputError(f"{name}: the file's name has more than {longest - 16} bytes; choose a shorter one")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise InputError(f"{name} {str(path)!r} is not writable: choose another")

@@ -55,9 +55,7 @@ class Job:
         return Network(widths, activation=activation, output=_OUTPUT.get(self.loss.name, "identity"))
 
 
-def prepare(
-    data: Dataset, *, task: str | None, loss: str | None, validation: str, target: str | None, seed: int, dtype: str
-) -> Job:
+def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: str, seed: int, dtype: str) -> Job:
     """Return the job for these data.
 
     Parameters
@@ -67,8 +65,6 @@ def prepare(
         Told from the target, and from the task.
     validation : str
         A share of the rows such as "0.2", "0" for none, or a second file.
-    target : str, optional
-        Of the second file.
     seed : int
         Chooses the validation rows.
     dtype : str
@@ -82,12 +78,13 @@ def prepare(
     chosen = _matching_loss(loss, learned)
     if chosen.name == "poisson":  # counts stay counts: the logarithm is in the output
         learned = replace(learned, mean=(0.0,) * learned.n_outputs, scale=(1.0,) * learned.n_outputs)
-    share = _share(validation)
+    _fitted(data.inputs)  # what is refused is named by its row in the data, not in the training part
+    held_share = share(validation)
     held: Dataset | None = None
-    if share is None:
-        held = load(validation, target)
-    elif share:
-        data, held = _split(data, share, seed, learned)
+    if held_share is None:
+        held = load(validation, data.target_name)
+    elif held_share:
+        data, held = _split(data, held_share, seed, learned)
     encoder = _fitted(data.inputs)
 
     def pair(part: Dataset) -> Pair:
@@ -113,13 +110,19 @@ def _matching_loss(name: str | None, target: Target) -> Loss:
     return loss
 
 
-def _share(validation: str) -> float | None:
-    """Return the share of rows that `validation` says, None if it names a file."""
+def share(validation: str) -> float | None:
+    """Return the share of rows that `validation` says, None if it names a file.
+
+    Raises
+    ------
+    InputError
+        If it does not lie in [0, 1).
+    """
     try:
-        share = float(validation)
+        number = float(validation)
     except ValueError:
         return None
-    return flags.fraction("--validation", share)
+    return flags.fraction("--validation", number)
 
 
 def _split(data: Dataset, share: float, seed: int, target: Target) -> tuple[Dataset, Dataset]:
@@ -136,7 +139,7 @@ def _split(data: Dataset, share: float, seed: int, target: Target) -> tuple[Data
         labels = target.encode(values)
         if np.bincount(labels).min() >= 2 and min(n_held, n_rows - n_held) >= target.n_outputs:
             stratify = labels
-    rows = train_test_split(np.arange(n_rows), test_size=n_held, random_state=seed, stratify=stratify)
+    rows = train_test_split(np.arange(n_rows), test_size=n_held, random_state=seed % 2**32, stratify=stratify)
     train, held = (_taken(data, np.sort(part)) for part in rows)
     return train, held
 

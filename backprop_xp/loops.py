@@ -21,7 +21,6 @@ ACTIVATIONS = {"identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "relu": R
 LOSSES = ("half_squared_error", "squared_error", "cross_entropy")
 
 EXP_MAX = 88.0  # where the core's sigmoid stops as well
-TINY = 1.1754943508222875e-38  # where the core's logarithm stops as well
 
 
 def step(
@@ -148,18 +147,13 @@ def output_delta(cross_entropy: bool, kind: int, z: Vector, P: Vector, y: Vector
     scale : float
     delta : n_outputs numbers
     """
-    if cross_entropy and kind == SOFTMAX:
+    if cross_entropy:
         return softmax_cross_entropy(z, P, y, scale, delta)
     value = 0.0
     for j in range(len(P)):
-        if cross_entropy:
-            p = TINY if P[j] < TINY else P[j]
-            value -= y[j] * log(p)
-            delta[j] = -scale * y[j] / p
-        else:
-            error = P[j] - y[j]
-            value += 0.5 * error * error
-            delta[j] = scale * error
+        error = P[j] - y[j]
+        value += 0.5 * error * error
+        delta[j] = scale * error
     times_derivative(kind, P, delta)
     return scale * value
 
@@ -270,8 +264,8 @@ def _scale(network: Network, loss: str, n_samples: int) -> float:
         return 1.0
     if loss == "squared_error":
         return 2.0 / (n_samples * network.widths[-1])
-    if network.output not in ("softmax", "sigmoid"):
-        raise InputError(f"cross_entropy needs output='softmax' or 'sigmoid', not {network.output!r}")
+    if network.output != "softmax":
+        raise InputError(f"cross_entropy needs output='softmax', not {network.output!r}")
     return 1.0 / n_samples
 
 

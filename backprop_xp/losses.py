@@ -20,8 +20,8 @@ class Loss(NamedTuple):
     Parameters
     ----------
     name : str
-    value : function (P, Y, xp) -> array, broadcastable to P: one figure an element
-    gradient : function (P, Y, xp) -> d value / dP
+    value : function (P, Y, xp) -> array of P's shape, one figure an element; None if there is `head` alone
+    gradient : function (P, Y, xp) -> d value / dP; None with `value`
     over_samples, over_outputs : "mean" or "sum"
     canonical : str or None
         The output activation with which `head` computes both from `z`: exact where P itself would round or overflow.
@@ -33,8 +33,8 @@ class Loss(NamedTuple):
     """
 
     name: str
-    value: Pointwise
-    gradient: Pointwise
+    value: Pointwise | None
+    gradient: Pointwise | None
     over_samples: str = "mean"
     over_outputs: str = "mean"
     canonical: str | None = None
@@ -72,14 +72,6 @@ def _absolute_gradient(P: Array, Y: Array, xp: Any) -> Array:
     return xp.sign(P - Y)
 
 
-def _cross_entropy_value(P: Array, Y: Array, xp: Any) -> Array:
-    return -Y * xp.log(xp.maximum(P, TINY))
-
-
-def _cross_entropy_gradient(P: Array, Y: Array, xp: Any) -> Array:
-    return -Y / xp.maximum(P, TINY)
-
-
 def softmax_cross_entropy(z: Array, Y: Array, xp: Any) -> tuple[Array, Array]:
     """-Y_j log softmax(z)_j and the gradient of its sum over j, softmax(z) - Y for rows of Y that sum to 1."""
     z = z - xp.max(z, axis=-1, keepdims=True)
@@ -90,14 +82,6 @@ def softmax_cross_entropy(z: Array, Y: Array, xp: Any) -> tuple[Array, Array]:
     value = xp.log(total) - z
     value *= Y
     return value, delta
-
-
-def _binary_cross_entropy_value(P: Array, Y: Array, xp: Any) -> Array:
-    return -Y * xp.log(xp.maximum(P, TINY)) - (1.0 - Y) * xp.log(xp.maximum(1.0 - P, TINY))
-
-
-def _binary_cross_entropy_gradient(P: Array, Y: Array, xp: Any) -> Array:
-    return (1.0 - Y) / xp.maximum(1.0 - P, TINY) - Y / xp.maximum(P, TINY)
 
 
 def sigmoid_binary_cross_entropy(z: Array, Y: Array, xp: Any) -> tuple[Array, Array]:
@@ -174,7 +158,6 @@ def pinball(quantile: float = 0.5) -> Loss:
     return Loss("pinball", value, gradient, parameter=quantile)
 
 
-_PROBABILITIES = ("softmax", "sigmoid")
 _POSITIVE = ("exp", "softplus", "softmax", "sigmoid")
 
 LOSSES: dict[str, Loss] = {
@@ -184,21 +167,21 @@ LOSSES: dict[str, Loss] = {
     "squared_error": Loss("squared_error", _square_value, _square_gradient),
     "cross_entropy": Loss(
         "cross_entropy",
-        _cross_entropy_value,
-        _cross_entropy_gradient,
+        None,
+        None,
         over_outputs="sum",
         canonical="softmax",
         head=softmax_cross_entropy,
-        outputs=_PROBABILITIES,
+        outputs=("softmax",),
     ),
     "binary_cross_entropy": Loss(
         "binary_cross_entropy",
-        _binary_cross_entropy_value,
-        _binary_cross_entropy_gradient,
+        None,
+        None,
         over_outputs="sum",
         canonical="sigmoid",
         head=sigmoid_binary_cross_entropy,
-        outputs=_PROBABILITIES,
+        outputs=("sigmoid",),
     ),
     "absolute_error": Loss("absolute_error", _absolute_value, _absolute_gradient),
     "huber": huber(),
@@ -213,12 +196,21 @@ def targets(loss: Loss, Y: Array, z: Array, xp: Any) -> Array:
     Parameters
     ----------
     Y : array
-        (..., n_samples, n_outputs); (n_samples,) for one output; for `cross_entropy` also labels (..., n_samples).
+        (..., n_samples, n_outputs); (n_samples,) for one output; for `cross_entropy` also integer labels
+        (..., n_samples).
     z : array (..., n_samples, n_outputs)
+
+    Raises
+    ------
+    ValueError
+        If `Y` does not fit: it would be broadcast to something that nobody meant.
     """
-    if loss.name == "cross_entropy" and Y.shape[-2:] != z.shape[-2:]:
+    given = tuple(Y.shape)
+    if loss.name == "cross_entropy" and xp.isdtype(Y.dtype, "integral") and given in (z.shape[:-1], z.shape[-2:-1]):
         classes = xp.arange(z.shape[-1], dtype=Y.dtype, device=device(z))
         return xp.astype(Y[..., None] == classes, z.dtype)
-    if Y.ndim == 1:
+    if len(given) == 1:
         Y = Y[:, None]
+    if Y.shape[-2:] != z.shape[-2:]:
+        raise ValueError(f"Y must be {tuple(z.shape)}, or labels without the last axis for cross_entropy; not {given}")
     return Y if Y.dtype == z.dtype else xp.astype(Y, z.dtype)

@@ -46,8 +46,9 @@ def r2(P: Array, Y: Array, xp: Any) -> Array:
     """Coefficient of determination, 1 - residual / total sum of squares, averaged over outputs as in scikit-learn."""
     residual = xp.sum((Y - P) ** 2, axis=0)
     total = xp.sum((Y - xp.mean(Y, axis=0)) ** 2, axis=0)
-    tiny = xp.finfo(P.dtype).smallest_normal
-    return 1.0 - xp.mean(residual / xp.maximum(total, tiny))
+    constant = total == 0.0  # of which nothing can be explained: 1 if it is met exactly, else 0
+    explained = 1.0 - residual / xp.where(constant, xp.ones_like(total), total)
+    return xp.mean(xp.where(constant, xp.astype(residual == 0.0, P.dtype), explained))
 
 
 METRICS: dict[str, Metric] = {

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_xp import backends
-from backprop_xp.errors import InputError
+from backprop_xp.errors import InputError, lookup
+from backprop_xp.losses import LOSSES
 from backprop_xp.network import Network, Params, forward, init
 from backprop_xp.targets import Target
+from backprop_xp.training_data import numbers
 
 FORMAT = "backprop_xp model"
 VERSION = 1
@@ -76,14 +78,12 @@ class Model:
 
     def decide(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Return what `predict` makes of the network's outputs."""
-        if self.loss == "cross_entropy" or (self.loss == "binary_cross_entropy" and outputs.shape[1] == 1):
-            number = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(np.int64)
-            return number if self.target is None else np.asarray(self.target.classes)[number]
-        if self.loss == "binary_cross_entropy":
-            return (outputs > 0.5).astype(np.int64)
-        values = outputs
-        if self.target is not None:
-            values = outputs * np.asarray(self.target.scale) + np.asarray(self.target.mean)
+        decision = decided(self.loss, outputs)
+        if self.target is None or self.target.task == "multilabel":
+            return decision
+        if self.target.task == "classification":
+            return np.asarray(np.asarray(self.target.classes)[decision])
+        values = outputs * np.asarray(self.target.scale) + np.asarray(self.target.mean)
         return np.asarray(values[:, 0] if values.shape[1] == 1 else values)
 
     def save(self, path: str | Path) -> None:
@@ -97,10 +97,25 @@ class Model:
         write_atomically(Path(path), _to_bytes(self))
 
 
+def decided(loss: str, outputs: NDArray[Any]) -> NDArray[Any]:
+    """Return labels of a network's outputs (n_samples, n_outputs), or the values: (n_samples,) where there is one.
+
+    Parameters
+    ----------
+    loss : str
+        Under cross_entropy the largest output is the label; under binary_cross_entropy each is 1 if more than 1/2.
+    outputs : array (n_samples, n_outputs)
+    """
+    if loss == "cross_entropy":
+        return np.asarray(outputs.argmax(axis=1))
+    values = (outputs > 0.5).astype(np.int64) if loss == "binary_cross_entropy" else outputs
+    return np.asarray(values[:, 0] if values.shape[1] == 1 else values)
+
+
 def host_outputs(network: Network, params: Params, X: Any, backend: backends.Backend) -> NDArray[Any]:
     """Return the network's outputs (n_samples, n_outputs) as a host array, a few thousand rows at a time."""
     dtype = str(backends.to_host(params[0][0][:1, :1]).dtype)
-    X = X if hasattr(X, "shape") else np.asarray(X)
+    X = numbers(X, "X")
     if X.ndim != 2 or X.shape[1] != network.widths[0]:
         raise InputError(f"X must be (n_samples, {network.widths[0]}), not {tuple(X.shape)}")
     pieces = []
@@ -136,7 +151,7 @@ def load(path: str | Path) -> Model:
         return _from_header(header, arrays)
     except InputError as error:
         raise InputError(f"{str(path)!r}: {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{str(path)!r}: the header is damaged ({type(error).__name__}: {error})") from None
 
 
@@ -148,6 +163,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     InputError
         If the path cannot be written; no temporary file stays behind.
     """
+    path = Path(os.path.realpath(path))  # a link stays one
+    if path.exists() and not path.is_file():
+        raise InputError(f"cannot write {str(path)!r}: it is no regular file; choose another --output")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
@@ -220,10 +238,16 @@ def _from_header(header: Any, arrays: dict[str, NDArray[Any]]) -> Model:
         raise InputError(f"holds arrays that its network does not have: {', '.join(sorted(arrays))}")
     if any(not np.issubdtype(array.dtype, np.floating) for pair in given for array in pair if array is not None):
         raise InputError("holds parameters that are no floating-point numbers")
+    if any(array.ndim != 2 or not np.isfinite(array).all() for pair in given for array in pair if array is not None):
+        raise InputError("holds parameters that are not finite, or of more than one network")
+    if len({str(array.dtype) for pair in given for array in pair if array is not None} | {"float32", "float64"}) > 2:
+        raise InputError("holds parameters that are neither float32 nor float64")
+    if not isinstance(header["extra"], dict):
+        raise InputError("its header is damaged: extra is no object")
     return Model(
         network,
         init(network, initializer=given, dtype=given[0][0].dtype),
-        header["loss"],
+        lookup("loss", header["loss"], LOSSES).name,
         target=None if header["target"] is None else Target.from_json(header["target"]),
         preprocessing=header["preprocessing"],
         extra=header["extra"],

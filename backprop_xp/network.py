@@ -53,7 +53,7 @@ class Network:
     bias: Bias = True
 
     def __post_init__(self) -> None:
-        widths = tuple(self.widths)
+        widths = tuple(self.widths) if isinstance(self.widths, Sequence | np.ndarray) else ()
         if len(widths) < 2 or not all(isinstance(w, int | np.integer) and w > 0 for w in widths):
             raise InputError(f"widths must be two or more positive integers, inputs first, not {self.widths!r}")
         object.__setattr__(self, "widths", tuple(int(w) for w in widths))

@@ -115,6 +115,7 @@ def rmsprop(learning_rate: LearningRate = 0.001, decay: float = 0.9, epsilon: fl
     epsilon : float, in the units of g
     """
     _in_unit_interval(decay=decay)
+    _not_negative(epsilon=epsilon)
 
     def rule(w: Array, g: Array, lr: Array, moments: Moments, xp: Any) -> tuple[Array, Moments]:
         v = _average(moments[0], g * g, decay)
@@ -158,6 +159,7 @@ def adamw(
     epsilon : float, in the units of g
     """
     _in_unit_interval(beta_1=beta_1, beta_2=beta_2)
+    _not_negative(weight_decay=weight_decay, epsilon=epsilon)
     log_1, log_2 = (math.log(beta) if beta else -math.inf for beta in (beta_1, beta_2))
 
     def rule(w: Array, g: Array, lr: Array, moments: Moments, xp: Any) -> tuple[Array, Moments]:
@@ -203,6 +205,12 @@ def _in_unit_interval(**rates: float) -> None:
             raise ValueError(f"{name} must be at least 0 and below 1, not {rate!r}")
 
 
+def _not_negative(**settings: float) -> None:
+    for name, setting in settings.items():
+        if not 0 <= setting < math.inf:
+            raise ValueError(f"{name} must be a number of at least 0, not {setting!r}")
+
+
 def _optimizer(
     learning_rate: LearningRate,
     n_moments: int,
@@ -215,8 +223,8 @@ def _optimizer(
     `correction` (t, xp) is a factor of the rate that changes with the number of updates; `weight_decay` is decoupled.
     """
     schedule = learning_rate if callable(learning_rate) else None
-    if schedule is None and not 0 <= learning_rate < math.inf:  # type: ignore[operator]
-        raise ValueError(f"learning_rate must be a number of at least 0, not {learning_rate!r}")
+    if not callable(learning_rate):
+        _not_negative(learning_rate=learning_rate)
 
     def init(params: Params) -> OptimizerState:
         W = params[0][0]

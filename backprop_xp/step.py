@@ -1,5 +1,6 @@
 """The core composed into one pure function: forward, loss head, backward, update."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -65,10 +66,12 @@ def make_step(
     >>> float(loss)
     0.25
     """
-    if clip_norm is not None and not clip_norm > 0:
-        raise InputError(f"clip_norm must be positive, not {clip_norm!r}")
+    if clip_norm is not None and not 0 < clip_norm < math.inf:
+        raise InputError(f"clip_norm must be a positive number, not {clip_norm!r}")
     if multipliers is not None and [len(pair) for pair in multipliers] != [2] * network.n_layers:
         raise InputError(f"multipliers must be {network.n_layers} pairs (for W, for b), not {multipliers!r}")
+    if any(not 0 <= factor < math.inf for pair in multipliers or () for factor in pair):
+        raise InputError(f"multipliers must be numbers of at least 0, not {multipliers!r}")
     gradient = make_gradient(network, loss, l2=l2, dropout=dropout, seed=seed)
     update = optimizer.update
 
@@ -144,6 +147,8 @@ def loss_head(network: Network, loss: str | Loss) -> Callable[[Array, Array, Arr
     share = 1.0 / network.widths[-1] if loss.over_outputs == "mean" else 1.0
 
     def through_output(z: Array, Y: Array, xp: Any) -> tuple[Array, Array]:
+        assert loss.value is not None
+        assert loss.gradient is not None
         P = activation.value(z, xp)
         source = z if activation.from_input else P
         return loss.value(P, Y, xp), pull_back(activation, loss.gradient(P, Y, xp), source, xp)

@@ -301,6 +301,12 @@ def _fit_text(name: str, values: Any) -> Column:
     counts = {each["values"]: each["counts"] for each in texts.drop_null().value_counts().to_pylist()}
     n_present = len(texts) - texts.null_count
     if n_present > _IDENTIFIER_ROWS and len(counts) > _IDENTIFIER_SHARE * n_present:
+        strays = [text for text in counts if not _is_number(text)]
+        if len(strays) < 0.1 * len(counts):
+            raise InputError(
+                f"column {name!r} holds numbers but for {len(strays)} texts such as {strays[0]!r}: mend them, leave "
+                f"them empty (missing), or drop the column with --drop {name!r}"
+            )
         raise InputError(
             f"column {name!r} has {len(counts)} different texts in {n_present} rows, nothing can be learned from it: "
             f"drop it with --drop {name!r}"
@@ -308,6 +314,14 @@ def _fit_text(name: str, values: Any) -> Column:
     least = max(2, _MIN_SHARE * len(texts))
     frequent = sorted((text for text in counts if counts[text] >= least), key=lambda text: (-counts[text], text))
     return Column(name, "text", str(values.type), texts.null_count > 0, categories=tuple(frequent[:_MAX_CATEGORIES]))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _kind(name: str, type_: Any) -> str:

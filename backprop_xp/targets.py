@@ -104,9 +104,21 @@ class Target:
         """
         try:
             fields: dict[str, Any] = {k: tuple(v) if k in ("mean", "scale") and v else v for k, v in json.items()}
-            return cls(**fields)
-        except TypeError as error:
+            target = cls(**fields)
+            target._check()
+        except (TypeError, ValueError, AttributeError) as error:
             raise InputError(f"the model's target cannot be read ({error}): train the model again") from error
+        return target
+
+    def _check(self) -> None:
+        """Raise ValueError or TypeError unless the parts fit each other."""
+        lookup("task", self.task, dict.fromkeys(TASKS))
+        if self.task == "classification" and (self.classes is None or len(self.classes) != self.n_outputs):
+            raise ValueError(f"{self.n_outputs} classes are not {self.classes}")
+        if self.task == "regression":
+            pair = np.asarray((self.mean, self.scale), np.float64)
+            if pair.shape != (2, self.n_outputs) or not np.isfinite(pair).all():
+                raise ValueError("its mean and scale are not finite numbers, one an output")
 
     def _encode_classes(self, values: Array) -> Array:
         if values.ndim != 1:

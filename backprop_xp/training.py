@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from backprop_xp.errors import DivergedError, InputError, StopTraining, lookup
 from backprop_xp.initializers import Initializer
 from backprop_xp.losses import LOSSES, Loss
 from backprop_xp.metrics import METRICS, higher_is_better
-from backprop_xp.model import Model, host_outputs
+from backprop_xp.model import Model, decided, host_outputs
 from backprop_xp.network import Network, Params, init, propagate
 from backprop_xp.optimizers import OPTIMIZERS, Multipliers, Optimizer, adam
 from backprop_xp.step import loss_head, make_step
@@ -60,8 +60,9 @@ class Trainer:
     l2, clip_norm, multipliers, dropout
         See `make_step`.
     metrics : sequence of str or function, default ()
-        Names (accuracy, mse, rmse, mae, r2) or functions (y_true, y_pred) -> float such as scikit-learn's, recorded
-        each epoch: on the validation data as val_NAME, on the training data as NAME where there are none.
+        Names (accuracy, mse, rmse, mae, r2) or functions (y_true, y_pred) -> float such as scikit-learn's, which are
+        given labels or values as `predict` returns them. Recorded each epoch, every row counting the same: on the
+        validation data as val_NAME, on the training data as NAME where there are none.
     validation_fraction : float in [0, 1), default 0
         Share of the rows, drawn by `seed`, kept for validation when `fit` is given no validation data.
     patience : int, optional
@@ -126,8 +127,13 @@ class Trainer:
         callbacks: Sequence[Callback | Callable[[Record], None]] = (),
         verbose: int = 0,
     ) -> None:
-        for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 0), ("patience", patience, 1)):
-            if value is not None and not (isinstance(value, int | np.integer) and value >= least):
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("epochs", epochs, 0),
+            ("patience", patience, 1),
+            ("seed", seed, 0),
+        ):
+            if (value is not None or name == "seed") and not (isinstance(value, int | np.integer) and value >= least):
                 raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")
         if not 0 <= validation_fraction < 1:
             raise InputError(f"validation_fraction must be at least 0 and below 1, not {validation_fraction!r}")
@@ -142,20 +148,22 @@ class Trainer:
         self.metrics = tuple(metrics)
         self.monitor = monitor
         self.callbacks = [*map(_as_callback, callbacks), *([PrintProgress()] if verbose else [])]
-        self.params: Params = self._on_device(
-            init(network, seed, initializer, bias_initializer=bias_initializer, dtype=dtype)
-        )
+        self.params: Params = self._on_device(_first_params(network, seed, initializer, bias_initializer, dtype))
         self.history: History = {}
         self.engine, self.n_samples, self.kept_epoch = engine, 0, 0
         self.stopped: str | None = None
         self._first_params = self.params
+        self._weight: NDArray[Any] | None = None
         self._run = engines.select(engine)
         self._step = make_step(
             network, self.loss, self.optimizer,
             l2=l2, clip_norm=clip_norm, multipliers=multipliers, dropout=dropout, seed=seed,
         )  # fmt: skip
         self._head = loss_head(network, self.loss)
-        self._scores = [_score(metric) for metric in self.metrics]
+        self._scores = [_score(metric, self.loss) for metric in self.metrics]
+        names = ["epoch", "loss", "learning_rate", "seconds", *(name for name, _ in self._scores)]
+        if len(set(names)) < len(names):
+            raise InputError(f"metrics must have names of their own, not {', '.join(names[4:])}")
 
     def fit(
         self, X: Any, y: Any, *, sample_weight: Any = None, validation_data: tuple[Any, Any] | None = None
@@ -174,15 +182,16 @@ class Trainer:
         Returns
         -------
         dict of str to array (n_epochs,)
-            epoch, loss (over the epoch's samples as the steps saw them, penalty included), learning_rate, seconds;
-            val_loss and metrics.
+            epoch; loss, over the epoch's samples as the steps saw them, each step's penalty included; learning_rate;
+            seconds; val_loss and metrics.
 
         Raises
         ------
         InputError
             If the data do not fit the network and the loss.
         DivergedError
-            If the loss is no longer finite; `params` are then those of the epoch before.
+            If the loss or the parameters are no longer finite; `params` are then those of the epoch before, or of the
+            best epoch if `patience` is set.
 
         Notes
         -----
@@ -194,6 +203,7 @@ class Trainer:
             validation = prepared(self.network, self.loss, *validation_data, None, "validation_data")
         elif self.validation_fraction:
             data, validation = data.split(self.validation_fraction, self.seed)
+        self._weight = None if data.weight is None else backends.to_host(data.weight)
         return self._fit(
             data.to(self.backend, self.dtype), None if validation is None else validation.to(self.backend, self.dtype)
         )
@@ -238,10 +248,10 @@ class Trainer:
 
     def _fit(self, data: TrainingData, validation: TrainingData | None) -> History:
         self.params, self.stopped, self.history = self._first_params, None, {}
-        self.n_samples = data.X.shape[0]
+        self.n_samples, self.kept_epoch = data.X.shape[0], 0
         monitor = self.monitor or ("val_loss" if validation is not None else "loss")
         self._check_monitor(monitor, validation is not None)
-        best = _Best(higher_is_better(monitor), self.min_delta, self.params)
+        best = _Best(higher_is_better(monitor), self.min_delta)
         records: list[Record] = []
         with self._announced():
             try:
@@ -249,12 +259,16 @@ class Trainer:
             except KeyboardInterrupt:
                 self.stopped = "interrupted"
             finally:
-                self._keep(records)
+                self.history = {name: np.array([r[name] for r in records]) for name in (records or [{}])[0]}
+                if self.patience is not None and best.epoch:
+                    self.params, self.kept_epoch = best.params, best.epoch
             self.stopped = self.stopped or "epochs"
-            if self.patience is not None and records:
-                self.params, self.kept_epoch = best.params, best.epoch
         if self.stopped == "interrupted":
             warnings.warn("training was interrupted; the model trained so far is kept", stacklevel=3)
+        if self.patience is not None and records and not best.epoch:
+            warnings.warn(
+                f"{monitor} was never a number to compare; the last epoch's parameters are kept", stacklevel=3
+            )
         return self.history
 
     def _run_epochs(
@@ -265,25 +279,31 @@ class Trainer:
         best: "_Best",
         records: list[Record],
     ) -> None:
-        """Run epochs until there is a reason to stop, adding to `records`."""
+        """Run epochs until there is a reason to stop; what is kept of each is set together, after its last reading."""
         opt_state = self.optimizer.init(self.params)
         for epoch in range(1, self.epochs + 1):
-            start, before = time.perf_counter(), self.params
-            self.params, opt_state, losses = self._epoch(epoch, data, opt_state)
+            start = time.perf_counter()
+            params, opt_state, losses = self._epoch(epoch, data, opt_state)
             if losses is None:
                 return
-            record = self._record(epoch, losses, opt_state, data, validation)
-            if not math.isfinite(record["loss"]):
-                self.params = before
-                raise DivergedError(epoch, int(np.argmin(np.isfinite(losses))) + 1, record["learning_rate"])
+            last = self.stopped is not None or epoch == self.epochs
+            if not np.isfinite(losses).all() or (last and not self._finite(params)):
+                step = int(np.argmin(np.append(np.isfinite(losses), False)))
+                raise DivergedError(epoch, min(step + 1, len(losses)), float(opt_state.learning_rate))
+            record = self._record(epoch, params, losses, opt_state, data, validation)
             record["seconds"] = time.perf_counter() - start
+            self.params, self.kept_epoch = params, epoch
             records.append(record)
-            self.kept_epoch = epoch
             self._tell(record)
-            if self.patience is not None and best.stale(epoch, record[monitor], self.params) >= self.patience:
+            if self.patience is not None and best.stale(epoch, record[monitor], params) >= self.patience:
                 self.stopped = self.stopped or "patience"
             if self.stopped:
                 return
+
+    def _finite(self, params: Params) -> bool:
+        """Tell whether every parameter is finite; within a run the next step's loss tells it for free."""
+        xp = self.backend.xp
+        return all(bool(xp.all(xp.isfinite(leaf))) for layer in params for leaf in layer if leaf is not None)
 
     def _epoch(self, epoch: int, data: TrainingData, opt_state: Any) -> tuple[Params, Any, NDArray[Any] | None]:
         """Run one epoch; return the losses of its steps on the host, or None if it ended before its first step."""
@@ -304,40 +324,50 @@ class Trainer:
         return params, opt_state, backends.to_host(losses)
 
     def _record(
-        self, epoch: int, losses: NDArray[Any], opt_state: Any, data: TrainingData, validation: TrainingData | None
+        self,
+        epoch: int,
+        params: Params,
+        losses: NDArray[Any],
+        opt_state: Any,
+        data: TrainingData,
+        validation: TrainingData | None,
     ) -> Record:
         """Return the epoch's figures: the only reading of the device."""
         record = {
             "epoch": float(epoch),
-            "loss": self._epoch_loss(losses, data.X.shape[0]),
+            "loss": self._epoch_loss(epoch, losses),
             "learning_rate": float(opt_state.learning_rate),
         }
         if validation is not None:
-            record |= self._evaluate(validation, "val_", with_loss=True)
+            record |= self._evaluate(params, validation, "val_", with_loss=True)
         elif self._scores:
-            record |= self._evaluate(data, "", with_loss=False)
+            record |= self._evaluate(params, data, "", with_loss=False)
         return record
 
-    def _epoch_loss(self, losses: NDArray[Any], n_samples: int) -> float:
-        """Put the steps' losses together as the loss is put together over samples: a sum, or a mean by batch size."""
+    def _epoch_loss(self, epoch: int, losses: NDArray[Any]) -> float:
+        """Put the steps' losses together as the loss is put together over samples: a sum, or a mean by weight."""
         if self.loss.over_samples == "sum" or len(losses) == 1:
             return float(losses.sum(dtype=np.float64))
-        sizes = np.full(len(losses), float(self.batch_size))
-        sizes[-1] = min(self.batch_size, n_samples - self.batch_size * (len(losses) - 1))
-        return float(losses @ sizes / sizes.sum())
+        weight = self._weight
+        if weight is not None and self.shuffle:
+            weight = weight[epoch_order(self.seed, epoch, self.n_samples)]
+        starts = np.arange(0, self.n_samples, self.batch_size)
+        shares = np.diff(np.append(starts, self.n_samples)) if weight is None else np.add.reduceat(weight, starts)
+        shares = shares[: len(losses)].astype(np.float64)
+        return float(losses @ shares / shares.sum())
 
-    def _evaluate(self, data: TrainingData, prefix: str, *, with_loss: bool) -> Record:
+    def _evaluate(self, params: Params, data: TrainingData, prefix: str, *, with_loss: bool) -> Record:
         """Return the loss, without the penalty, and the metrics on these data."""
-        xp = self.backend.xp
-        activation = self.network.activations[-1]
-        n_samples = data.X.shape[0]
+        xp, n_samples = self.backend.xp, data.X.shape[0]
         pieces = [
-            propagate(self.network, self.params, data.X[first : min(first + _ROWS, n_samples), ...], None, xp)[2]
+            propagate(self.network, params, data.X[first : min(first + _ROWS, n_samples), ...], None, xp)[2]
             for first in range(0, n_samples, _ROWS)
         ]
         z = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
-        P = activation.value(z, xp)
-        figures = {prefix + name: float(score(P, data.Y, xp)) for name, score in self._scores}
+        P, Y = self.network.activations[-1].value(z, xp), data.Y
+        if self.loss.name == "cross_entropy" and Y.ndim == 2:
+            Y = xp.argmax(Y, axis=-1)
+        figures = {prefix + name: float(score(P, Y, xp)) for name, score in self._scores}
         if with_loss:
             figures[prefix + "loss"] = float(self._head(z, data.Y, data.weight, xp)[0])
         return figures
@@ -347,23 +377,16 @@ class Trainer:
         known = ["loss", *(["val_loss"] if validated else []), *(prefix + name for name, _ in self._scores)]
         lookup("monitor", monitor, dict.fromkeys(known))
 
-    def _keep(self, records: list[Record]) -> None:
-        self.history = {name: np.array([record[name] for record in records]) for name in (records or [{}])[0]}
-
     @contextmanager
     def _announced(self) -> Iterator[None]:
         """Tell the callbacks of the beginning, and of the end whatever happens."""
         overriding = [c for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         self._on_batch = self._batch_teller(overriding) if overriding else None
-        begun = []
-        try:
+        with ExitStack() as ends:
             for callback in self.callbacks:
                 callback.on_train_begin(self)
-                begun.append(callback)
+                ends.callback(callback.on_train_end, self)
             yield
-        finally:
-            for callback in begun:
-                callback.on_train_end(self)
 
     def _batch_teller(self, callbacks: list[Callback]) -> Callable[[int, Array], None]:
         def tell(batch: int, loss: Array) -> None:
@@ -393,8 +416,8 @@ class Trainer:
 class _Best:
     """The best value of a figure so far, with the parameters that gave it."""
 
-    def __init__(self, higher: bool, min_delta: float, params: Params) -> None:
-        self.params = params
+    def __init__(self, higher: bool, min_delta: float) -> None:
+        self.params: Params = ()
         self._sign = 1.0 if higher else -1.0
         self._min_delta, self._value, self.epoch = min_delta, -math.inf, 0
 
@@ -420,17 +443,32 @@ def _as_callback(callback: Callback | Callable[[Record], None]) -> Callback:
     return callback if isinstance(callback, Callback) else _OnEpochEnd(callback)
 
 
-def _score(metric: str | UserMetric) -> tuple[str, Callable[[Array, Array, Any], Any]]:
-    """Return a metric's name and its function (P, Y, xp); one of the user's own is given host arrays."""
+def _first_params(
+    network: Network,
+    seed: int,
+    initializer: str | Initializer | Sequence[tuple[Any, Any]],
+    bias_initializer: str | Initializer,
+    dtype: str,
+) -> Params:
+    """Return first parameters on the host; given arrays may come from any device."""
+    if not isinstance(initializer, str) and not callable(initializer):
+        initializer = [(backends.to_host(W), None if b is None else backends.to_host(b)) for W, b in initializer]
+    params = init(network, seed, initializer, bias_initializer=bias_initializer, dtype=dtype)
+    if any(W.ndim != 2 for W, _ in params):
+        raise InputError("a Trainer trains one network: for arrays with leading axes use make_step")
+    return params
+
+
+def _score(metric: str | UserMetric, loss: Loss) -> tuple[str, Callable[[Array, Array, Any], Any]]:
+    """Return a metric's name and its function (P, Y, xp); one of the user's own is given host arrays, decided."""
     if isinstance(metric, str):
-        return metric, lookup("metric", metric, METRICS).function
+        known = lookup("metric", metric, METRICS)
+        if loss.name == "cross_entropy" and metric != "accuracy":
+            raise InputError(f"metric {metric!r} compares numbers, and cross_entropy learns labels: use accuracy")
+        return metric, known.function
 
     def on_host(P: Array, Y: Array, xp: Any) -> float:
-        y_true, y_pred = backends.to_host(Y), backends.to_host(P)
-        if y_true.ndim == 1:
-            y_pred = y_pred.argmax(axis=1)
-        elif y_true.shape[1] == 1:
-            y_true, y_pred = y_true[:, 0], y_pred[:, 0]
-        return float(metric(y_true, y_pred))
+        y_true, y_pred = backends.to_host(Y), decided(loss.name, backends.to_host(P))
+        return float(metric(y_true[:, 0] if y_true.shape[1:] == (1,) else y_true, y_pred))
 
     return getattr(metric, "__name__", type(metric).__name__), on_host

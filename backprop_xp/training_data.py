@@ -41,7 +41,10 @@ class TrainingData(NamedTuple):
         if not 0 < n_held < n_samples:
             raise InputError(f"validation_fraction={fraction:g} of {n_samples} rows leaves {n_held} to validate with")
         order = np.random.default_rng((seed, 0)).permutation(n_samples)  # epochs count from 1, so 0 is free
-        return self._take(np.sort(order[n_held:])), self._take(np.sort(order[:n_held]))
+        parts = self._take(np.sort(order[n_held:])), self._take(np.sort(order[:n_held]))
+        if any(part.weight is not None and not bool((part.weight > 0).any()) for part in parts):
+            raise InputError("all rows of a part have a sample_weight of 0: use another seed or validation_fraction")
+        return parts
 
     def to(self, backend: backends.Backend, dtype: str) -> "TrainingData":
         """Return the data on the device: X, weights and real targets in `dtype`, labels as int32."""
@@ -67,7 +70,7 @@ def prepared(network: Network, loss: Loss, X: Any, y: Any, weight: Any, name: st
     InputError
         If a shape, data type or value does not fit; the message names it.
     """
-    X, y = _numbers(X, f"X of {name}"), _numbers(y, f"y of {name}")
+    X, y = numbers(X, f"X of {name}"), numbers(y, f"y of {name}")
     if X.ndim != 2 or X.shape[1] != network.widths[0]:
         raise InputError(f"X of {name} must be (n_samples, {network.widths[0]}), not {tuple(X.shape)}")
     if X.shape[0] == 0:
@@ -75,7 +78,7 @@ def prepared(network: Network, loss: Loss, X: Any, y: Any, weight: Any, name: st
     if y.ndim == 0 or y.shape[0] != X.shape[0]:
         raise InputError(f"X of {name} has {X.shape[0]} rows, but y has {y.shape[0] if y.ndim else 'no'}")
     if weight is not None:
-        weight = _numbers(weight, "sample_weight")
+        weight = numbers(weight, "sample_weight")
         if tuple(weight.shape) != (X.shape[0],):
             raise InputError(f"sample_weight must be ({X.shape[0]},), not {tuple(weight.shape)}")
         xp = array_namespace(weight)
@@ -84,8 +87,16 @@ def prepared(network: Network, loss: Loss, X: Any, y: Any, weight: Any, name: st
     return TrainingData(X, _fitting(network, loss, y, name), weight)
 
 
-def _numbers(array: Any, name: str) -> Array:
-    """Return an array of finite real numbers; bool becomes uint8."""
+def numbers(array: Any, name: str) -> Array:
+    """Return an array of finite real numbers, of its own library; bool becomes uint8, a list or a frame NumPy's.
+
+    Raises
+    ------
+    InputError
+        If it holds anything else.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array: fill it, or leave the masked rows out")
     if not array_api_compat.is_array_api_obj(array):
         array = np.asarray(array)
     xp = array_namespace(array)

@@ -25,7 +25,18 @@ from pyarrow import csv, parquet
 TARGET = "arr_delay > 15"
 LATER = ["dep_time", "dep_delay", "arr_time", "air_time"]
 COMMAND = [sys.executable, "-m", "backprop_xp"]
-TRAINING = ["--hidden", "128,64", "--batch-size", "512", "--epochs", "20", "--schedule", "cosine"]
+TRAINING = [
+    "--hidden",
+    "128,64",
+    "--batch-size",
+    "512",
+    "--epochs",
+    "20",
+    "--schedule",
+    "cosine",
+    "--validation",
+    "0.1",
+]
 
 
 def flights() -> pa.Table:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -414,7 +415,7 @@ def test_model_files_that_cannot_be_read(capsys):
     (("--l2", "-1"), "l2 must be at least 0"),
     (("--dropout", "-0.1"), "dropout must be at least 0 and below 1"),
     (("--dropout", "1"), "dropout must be"),
-    (("--clip-norm", "-1"), "clip_norm must be positive"),
+    (("--clip-norm", "-1"), "clip_norm must be a positive number"),
     (("--batch-size", "0"), "--batch-size must be at least 1"),
     (("--epochs", "0"), "--epochs must be at least 1"),
     (("--patience", "-1"), "--patience must be at least 0"),
@@ -488,4 +489,155 @@ def test_a_library_model_without_preprocessing(capsys):
     trainer = Trainer(Network((4, 3), output="softmax"), epochs=1)
     trainer.fit(*load_iris(return_X_y=True))
     trainer.save("m.safetensors")
-    assert "without preprocessing" in refused(capsys, "predict", "m.safetensors", "iris")
+    assert "saved by the library, without preprocessing" in refused(capsys, "predict", "m.safetensors", "iris")
+
+
+# ---- files that must not be mixed up, lost or half-read ----
+
+
+def test_a_second_file_of_arrays_brings_its_own_labels(capsys):
+    for name, labels in [("train", Y), ("test", 1 - Y)]:
+        np.save(f"{name}.npy", X)
+        np.save(f"{name}-y.npy", labels)
+    line = refused(capsys, "train", "train.npy", "--target", "train-y.npy", "--validation", "test.npy")
+    assert "holds inputs only" in line
+    np.savez("a.npz", X=X, lab=Y)
+    ok(capsys, "train", "a.npz", "--target", "lab", *QUICK)
+    assert json.loads(ok(capsys, "evaluate", "model.safetensors", "a.npz", "--json").out)["rows"] == 40
+
+
+def idx(array):
+    code = {np.dtype("uint8"): 8}[array.dtype]
+    return bytes([0, 0, code, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+def test_idx_files_with_a_second_pair_for_validation(capsys):
+    rng = np.random.default_rng(0)
+    for name, n_rows in [("train", 60), ("t10k", 20)]:
+        images = rng.integers(0, 256, (n_rows, 4, 4)).astype("uint8")
+        Path(f"{name}-images-idx3-ubyte").write_bytes(idx(images))
+        Path(f"{name}-labels-idx1-ubyte").write_bytes(idx((images[:, 0, 0] > 127).astype("uint8")))
+    printed = ok(capsys, "train", "train-images-idx3-ubyte", "--validation", "t10k-images-idx3-ubyte", *QUICK)
+    assert "60 rows to train on, 20 for validation; 16 features" in printed.out
+    assert json.loads(ok(capsys, "evaluate", "model.safetensors", "t10k-images-idx3-ubyte", "--json").out)["rows"] == 20
+
+
+@pytest.mark.parametrize("flags", [("--output", "rows.csv"), ("--log", "rows.csv"), ("--output", "m", "--log", "m")])
+def test_no_file_is_overwritten_by_another(capsys, flags):
+    before = write("rows.csv") and Path("rows.csv").read_bytes()
+    assert "the same file" in refused(capsys, "train", "rows.csv", "--target", "kind", *flags)
+    assert Path("rows.csv").read_bytes() == before
+
+
+def test_a_pipe_is_not_replaced_and_a_link_stays_one(capsys):
+    os.mkfifo("pipe")
+    assert "is a device or a pipe" in refused(capsys, "train", "iris", "--output", "pipe")
+    Path("real").mkdir()
+    os.symlink("real/m.safetensors", "link.safetensors")
+    ok(capsys, "train", "iris", *QUICK, "--output", "link.safetensors")
+    assert os.path.islink("link.safetensors")
+    assert os.listdir("real") == ["m.safetensors"]
+
+
+def test_a_rate_that_breaks_the_last_step_saves_nothing(capsys):
+    write("rows.csv")
+    with np.errstate(all="ignore"):
+        flags = (
+            "--optimizer",
+            "sgd",
+            "--learning-rate",
+            "1e39",
+            "--epochs",
+            "1",
+            "--batch-size",
+            "500",
+            "--patience",
+            "0",
+        )
+        assert run("train", "rows.csv", "--target", "price", "--drop", "kind", *flags) == 1
+    assert "not finite" in capsys.readouterr().err
+    assert not Path("model.safetensors").exists()
+
+
+def test_outputs_that_are_not_finite_are_refused(capsys):
+    np.savez("a.npz", X=X, y=X[:, 0])
+    ok(capsys, "train", "a.npz", *QUICK)
+    model = load("model.safetensors")
+    replace(model, params=tuple((W * np.float32(1e20), b) for W, b in model.params)).save("model.safetensors")
+    np.savez("b.npz", X=X * 1e20, y=X[:, 0])
+    with np.errstate(all="ignore"):
+        assert "not finite" in refused(capsys, "predict", "model.safetensors", "b.npz")
+
+
+def test_rows_are_named_as_they_stand_in_the_data(capsys):
+    table = mixed_table()
+    size = table["size"].to_pylist()
+    size[31] = float("inf")
+    write("rows.parquet", table.set_column(0, "size", pa.array(size)))
+    assert "in row 32" in refused(capsys, "train", "rows.parquet", "--target", "kind")
+
+
+def test_a_number_that_is_mistyped_is_named(capsys):
+    table = mixed_table(60)
+    texts = [str(value) for value in np.random.default_rng(0).normal(size=60)]
+    texts[7] = "1.2.3"
+    write("rows.csv", table.append_column("length", pa.array(texts)))
+    assert "holds numbers but for 1 texts such as '1.2.3'" in refused(capsys, "train", "rows.csv", "--target", "kind")
+
+
+def test_integers_beyond_floats_are_compared_exactly(capsys):
+    n = 2**62 + np.arange(60)
+    write("rows.parquet", pa.table({"a": n, "x": np.arange(60.0)}))
+    printed = ok(capsys, "train", "rows.parquet", "--target", f"a > {2**62 + 29}", *QUICK)
+    assert "classification of a >" in printed.out
+    assert "cannot be compared" in refused(capsys, "train", "rows.parquet", "--target", f"a > {10**30}")
+
+
+@pytest.mark.parametrize("flags", [("--hidden", "99999999999999999999999"), ("--output", "m" * 250)])
+def test_sizes_out_of_all_bounds(capsys, flags):
+    assert "--hidden" in (line := refused(capsys, "train", "iris", *flags)) or "--output" in line
+
+
+def test_a_seed_of_any_size(capsys):
+    ok(capsys, "train", "iris", *QUICK, "--seed", str(2**70))
+
+
+def process(command, **options):
+    return subprocess.run(
+        f"{sys.executable} -m backprop_xp {command}", shell=True, capture_output=True, check=False, **options
+    )
+
+
+def test_a_reader_that_leaves_does_not_end_training():
+    result = process("train iris --epochs 40 --patience 0 --log l.jsonl | head -1")
+    assert result.stderr == b""
+    assert len(Path("l.jsonl").read_text().splitlines()) == 42
+    assert Path("model.safetensors").exists()
+    result = process("predict model.safetensors iris | head -2")
+    assert (result.stdout.count(b"\n"), result.stderr) == (2, b"")
+
+
+def test_an_output_that_cannot_be_written_is_one_line():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    process("train iris --epochs 2")
+    for command in ("predict model.safetensors iris", "evaluate model.safetensors iris", "info"):
+        result = process(f"{command} > /dev/full")
+        assert result.returncode == 1
+        assert result.stderr == b"backprop-xp: error: cannot write the output: No space left on device\n"
+
+
+def test_names_that_the_terminal_cannot_show():
+    write("rows.parquet", pa.table({"größe": np.arange(40.0), "target": ["né", "da"] * 20}))
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    assert process("train rows.parquet --epochs 2", env=env).returncode == 0
+    assert b"gr" in process("info model.safetensors", env=env).stdout
+    predicted = process("predict model.safetensors rows.parquet --proba", env=env)
+    assert "probability_né" in predicted.stdout.decode("utf-8")
+
+
+def test_jax_in_float64_from_training_to_prediction():
+    pytest.importorskip("jax")
+    env = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_X64"}
+    assert process("train iris --epochs 2 --backend jax --dtype float64", env=env).returncode == 0
+    assert process("evaluate model.safetensors iris --backend jax", env=env).stderr == b""

@@ -400,7 +400,7 @@ def test_npy(tmp_path):
     data = load(source, labels)
     np.testing.assert_array_equal(data.inputs, X)
     np.testing.assert_array_equal(data.target, Y)
-    assert data.target_name == "labels.npy"
+    assert data.target_name is None
     for absent in (None, str(tmp_path / "none.npy")):
         assert load(source, absent, need_target=False).target is None
     refused("holds inputs only.*--target y.npy", source)
@@ -425,7 +425,7 @@ def test_idx(images, zipped, write):
     assert data.inputs.dtype == np.uint8
     np.testing.assert_array_equal(data.inputs, IMAGES.reshape(4, 6))
     np.testing.assert_array_equal(data.target, Y)
-    assert data.target_name == labels
+    assert data.target_name is None
 
 
 def test_idx_with_named_labels_and_big_endian_floats(write):

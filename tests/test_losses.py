@@ -72,3 +72,23 @@ def test_a_flat_target_is_a_column_not_a_matrix(lib):
 def test_settings_out_of_range(factory, bad):
     with pytest.raises(ValueError, match="must"):
         factory(bad)
+
+
+@pytest.mark.parametrize(("loss", "output", "Y"), [
+    ("squared_error", "identity", np.ones(3)), ("squared_error", "identity", np.ones((3, 1))),
+    ("squared_error", "identity", np.ones((4, 2))), ("cross_entropy", "softmax", np.zeros((3, 1), int)),
+    ("cross_entropy", "softmax", np.zeros(4, int)), ("binary_cross_entropy", "sigmoid", np.ones(3)),
+])  # fmt: skip
+def test_targets_that_would_be_broadcast_are_refused(lib, loss, output, Y):
+    head = loss_head(Network((1, 2), output=output), loss)
+    z, Y = lib.array(np.zeros((3, 2))), lib.array(Y, str(Y.dtype))
+    with pytest.raises(ValueError, match=r"Y must be \(3, 2\)"):
+        head(z, Y, None, lib.xp)
+
+
+def test_labels_of_stacked_networks_are_labels_though_the_sizes_agree(lib):
+    z, labels = np.random.default_rng(0).normal(size=(3, 3, 3)), np.array([[0, 1, 2], [2, 1, 0], [1, 1, 1]])
+    head = loss_head(Network((1, 3), output="softmax"), "cross_entropy")
+    value, _ = head(lib.array(z), lib.array(labels, "int32"), None, lib.xp)
+    each = [head(lib.array(z[k]), lib.array(labels[k], "int32"), None, lib.xp)[0] for k in range(3)]
+    np.testing.assert_allclose(lib.host(value), [float(lib.host(v)) for v in each], rtol=1e-12)

@@ -143,7 +143,8 @@ def test_the_penalty_is_half_l2_times_the_squared_weights():
 
 
 @pytest.mark.parametrize("bad", [
-    {"l2": -1.0}, {"dropout": 1.0}, {"dropout": -0.1}, {"clip_norm": 0.0}, {"multipliers": ((1.0, 1.0),)},
+    {"l2": -1.0}, {"dropout": 1.0}, {"dropout": -0.1}, {"clip_norm": 0.0}, {"clip_norm": float("inf")},
+    {"multipliers": ((1.0, 1.0),)}, {"multipliers": ((1.0, 1.0), (-1.0, 1.0), (1.0, 1.0))},
 ])  # fmt: skip
 def test_options_out_of_range(bad):
     with pytest.raises(InputError, match=f"{next(iter(bad))} must be"):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import warnings
 
 import numpy as np
@@ -359,3 +360,145 @@ def test_options_that_cannot_be(options, message):
 
 def test_every_metric_is_documented():
     assert all(name in Trainer.__doc__ for name in METRICS)
+
+
+def test_parameters_that_overflow_in_the_last_step_are_not_kept():
+    network, X, y = Network((4, 1)), iris()[0], np.ones(150)
+    first = init(network, dtype="float32")
+    trainer = Trainer(network, "squared_error", sgd(1e38), epochs=1, batch_size=150)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        with pytest.raises(DivergedError, match="epoch 1, step 1"):
+            trainer.fit(X.astype("f4") * 1e3, y)
+    assert_trees_close(trainer.params, first, rtol=0)
+
+
+def test_divergence_with_patience_gives_back_the_best_epoch():
+    X, y = iris()
+    optimizer = sgd(lambda count, xp: xp.where(count < 12.0, count * 0 + 0.1, count * 0 + 1e300))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        trainer = Trainer(Network((4, 1)), "squared_error", optimizer, epochs=9, batch_size=50, dtype="float64",
+                          patience=9, validation_fraction=0.2)  # fmt: skip
+        with pytest.raises(DivergedError):
+            trainer.fit(X, y / 1.0)
+    assert trainer.kept_epoch == int(trainer.history["val_loss"].argmin()) + 1
+    assert trainer.predict(X).shape == (150,)
+
+
+def test_a_monitor_that_is_never_a_number_keeps_the_last_epoch_and_says_so():
+    def nothing(y_true, y_pred):
+        return math.nan
+
+    with pytest.warns(UserWarning, match="nothing was never a number to compare"):
+        trainer = trained(metrics=(nothing,), monitor="nothing", patience=2)
+    assert trainer.kept_epoch == 2
+    assert_trees_close(trainer.params, trained(epochs=2).params, rtol=0)
+
+
+def test_one_hot_targets_have_the_accuracy_of_their_labels():
+    X, y = iris()
+    labels, rows = (trained(y=Y, X=X, metrics=("accuracy",), optimizer=adam(1e-3)) for Y in (y, np.eye(3)[y]))
+    np.testing.assert_allclose(rows.history["accuracy"], labels.history["accuracy"])
+    assert 0 < labels.history["accuracy"][0] < 0.9
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_users_metrics_are_given_labels(output):
+    X, y = iris()
+    network = Network((4, 5, 2 if output == "softmax" else 1), output=output)
+    trainer = trained(network, X, (y == 1).astype(int), metrics=(skm.accuracy_score, skm.f1_score))
+    assert trainer.history["accuracy_score"][-1] == pytest.approx(skm.accuracy_score(y == 1, trainer.predict(X)))
+
+
+@pytest.mark.parametrize(("metrics", "message"), [
+    (("mse",), "compares numbers, and cross_entropy learns labels"),
+    ((lambda t, p: 0.0, lambda t, p: 1.0), "metrics must have names of their own"),
+])  # fmt: skip
+def test_metrics_that_cannot_be(metrics, message):
+    with pytest.raises(InputError, match=message):
+        trained(metrics=metrics)
+
+
+def test_r2_of_a_constant_is_scikit_learns():
+    trainer = trained(Network((4, 1)), iris()[0], np.ones(150), metrics=("r2",))
+    assert trainer.history["r2"][-1] == skm.r2_score(np.ones(150), trainer.predict(iris()[0])) == 0.0
+
+
+def test_predict_takes_what_fit_takes_and_refuses_what_fit_refuses(lib):
+    pandas = pytest.importorskip("pandas")
+    X, y = iris("float32")
+    trainer = Trainer(IRIS, epochs=1).fit(pandas.DataFrame(X), pandas.Series(y)) and trained(X=X, y=y, dtype="float32")
+    expected = trainer.predict_proba(X)
+    for same in (X.tolist(), pandas.DataFrame(X), lib.array(X, "float32")):
+        np.testing.assert_allclose(trainer.predict_proba(same), expected, rtol=1e-6)
+    for bad, message in [(X + 1j, "real numbers"), (np.where(X[5, 2] == X, np.nan, X), "NaN or infinity, first at row"),
+                         (X.astype(str), "real numbers"), (np.ma.masked_array(X, X > 1), "masked array")]:  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            trainer.predict(bad)
+        with pytest.raises(InputError, match=message):
+            trainer.fit(bad, y)
+
+
+def test_parameters_from_any_device_go_on(lib):
+    first = trained(backend=lib.name, device=DEVICES.get(lib.name, "cpu"))
+    onward = trained(initializer=first.params, epochs=0)
+    assert_trees_close(onward.params, lib.host(first.params), rtol=0)
+
+
+def test_a_trainer_trains_one_network():
+    stacked = tuple((np.stack([W, W]), np.stack([b, b])) for W, b in init(IRIS))
+    with pytest.raises(InputError, match="trains one network"):
+        Trainer(IRIS, initializer=stacked)
+
+
+def test_the_epochs_loss_weighs_steps_by_their_samples_weights():
+    weight = np.where(np.arange(150) < 75, 1.0, 0.0) + np.linspace(0, 0.1, 150)
+    for shuffle in (False, True):
+        options = {"sample_weight": weight, "optimizer": sgd(0.0), "epochs": 1, "shuffle": shuffle}
+        losses = [trained(batch_size=size, **options).history["loss"][0] for size in (150, 40)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+
+
+def test_ctrl_c_between_the_steps_and_the_record_keeps_them_together(monkeypatch):
+    calls = []
+
+    def metric(y_true, y_pred):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return 0.0
+
+    with pytest.warns(UserWarning, match="interrupted"):
+        trainer = trained(metrics=(metric,))
+    assert trainer.kept_epoch == len(trainer.history["loss"]) == 2
+    assert_trees_close(trainer.params, trained(epochs=2).params, rtol=0)
+
+
+def test_every_callback_is_told_of_the_end_though_one_fails():
+    ended = []
+
+    class Ends(Callback):
+        def on_train_end(self, trainer):
+            ended.append(self)
+            raise RuntimeError("at the end")
+
+    with pytest.raises(RuntimeError, match="at the end"):
+        trained(callbacks=[Ends(), Ends()])
+    assert len(ended) == 2
+
+
+def test_a_log_on_a_full_disk_ends_and_training_goes_on(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    with pytest.warns(UserWarning, match="the log '/dev/full' ends here: No space left"):
+        trainer = trained(callbacks=[JsonLines("/dev/full")])
+    assert len(trainer.history["loss"]) == 5
+    with pytest.raises(InputError, match="cannot write the log"):
+        trained(callbacks=[JsonLines(tmp_path / "nowhere" / "log")])
+
+
+@pytest.mark.parametrize("seed", [-1, None, 1.5])
+def test_seeds_that_cannot_be(seed):
+    with pytest.raises(InputError, match="seed must be an integer of at least 0"):
+        trained(seed=seed)
