@@ -5,6 +5,7 @@ import json
 import math
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -107,3 +108,19 @@ class JsonLines(Callback):
             warnings.warn(f"the log {str(self._path)!r} ends here: {error.strerror}", stacklevel=2)
             with contextlib.suppress(OSError):
                 self._file.close()
+
+
+class _OnEpochEnd(Callback):
+    """A plain function as a callback."""
+
+    def __init__(self, function: Callable[[Record], None]) -> None:
+        self._function = function
+
+    def on_epoch_end(self, record: Record) -> None:
+        """Call the function."""
+        self._function(record)
+
+
+def as_callback(callback: Callback | Callable[[Record], None]) -> Callback:
+    """Return a callback, a plain function (record) -> None as one that is called after each epoch."""
+    return callback if isinstance(callback, Callback) else _OnEpochEnd(callback)

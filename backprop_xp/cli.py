@@ -14,9 +14,9 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from backprop_xp import __version__, backends, display, flags
+from backprop_xp import __version__, backends, display, flags, reporting
 from backprop_xp.callbacks import Callback, JsonLines, PrintProgress
-from backprop_xp.datasets import BUILT_IN, Dataset, load
+from backprop_xp.datasets import BUILT_IN, load
 from backprop_xp.errors import DivergedError, InputError
 from backprop_xp.job import Job, prepare, share
 from backprop_xp.model import Model
@@ -198,7 +198,7 @@ def train(
         dropout=dropout, metrics=(metric,), patience=patience if patience and job.validation else None,
         callbacks=_callbacks(log, {"data": source.name, "widths": network.widths, "version": __version__}),
     )  # fmt: skip
-    for line in _opening(source, job, trainer):
+    for line in reporting.opening(source, job, trainer):
         out.print(line)
     described = {"data": source.name, "target": source.target_name, "dropped": list(drop or ())}
     try:
@@ -206,7 +206,9 @@ def train(
     finally:  # what was trained is kept whatever ended training
         if trainer.history:
             _model(trainer, job, described).save(output)
-            _closing(trainer, output, plot)
+            if plot is not None:
+                display.save_curves(trainer.history, plot)
+            out.print(display.table("result", reporting.closing(trainer, model=output, curves=plot)))
     if trainer.history:
         out.print(f"{seconds:.1f} s; next: backprop-xp evaluate {output} {data}", style="dim")
     return 130 if trainer.stopped == "interrupted" else 0
@@ -268,7 +270,7 @@ def info(
 ) -> int:
     """Show devices, libraries, BLAS and what each missing extra would add; or what a MODEL file holds."""
     if model is not None:
-        out.print(display.table(str(model), _described(load_model(model))))
+        out.print(display.table(str(model), reporting.described(load_model(model))))
         return 0
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     rows = [
@@ -327,23 +329,6 @@ def _callbacks(log: Path | None, header: dict[str, Any]) -> list[Callback]:
     return [progress, *([JsonLines(log, header)] if log else [])]
 
 
-def _opening(source: Dataset, job: Job, trainer: Trainer) -> list[str]:
-    """Return the lines that say what is about to be trained."""
-    n_rows, network = len(job.train[0]), trainer.network
-    held = f", {len(job.validation[0]):,} for validation" if job.validation else ""
-    n_parameters = sum(int(np.prod(shape)) for shapes in network.shapes for shape in shapes if shape)
-    lines = [
-        f"{source.name}: {n_rows:,} rows to train on{held}; {network.widths[0]} features; "
-        f"{job.target.task} of {source.target_name or 'the labels'}",
-        f"network {'-'.join(map(str, network.widths))}, {n_parameters:,} parameters; {job.loss.name}; "
-        f"{trainer.backend.name} on {trainer.backend.label}, {trainer.dtype}, engine {trainer.engine}",
-        *job.notes,
-    ]
-    if trainer.batch_size > n_rows:
-        lines.append(f"--batch-size {trainer.batch_size} is more than the {n_rows} rows: every step takes all of them")
-    return lines
-
-
 def _fitted(trainer: Trainer, job: Job) -> float:
     """Train, and return the seconds it took."""
     start = time.perf_counter()
@@ -355,53 +340,6 @@ def _fitted(trainer: Trainer, job: Job) -> float:
 
 def _model(trainer: Trainer, job: Job, described: dict[str, Any]) -> Model:
     return replace(trainer.model, target=job.target, preprocessing=job.encoder.to_json(), extra=described)
-
-
-_STOPPED = {
-    "epochs": "all epochs done",
-    "patience": "no better validation loss; the best epoch's parameters are kept",
-    "interrupted": "interrupted; the model trained so far is kept",
-    None: "the loss was no longer finite; the last good parameters are kept",
-}
-
-
-def _closing(trainer: Trainer, output: Path, plot: Path | None) -> None:
-    """Show how training ended, and draw the curves."""
-    history = trainer.history
-    kept = trainer.kept_epoch
-    last = {name: float(values[kept - 1]) for name, values in history.items() if name not in ("epoch", "seconds")}
-    rows = [
-        ("stopped", f"after epoch {len(history['epoch'])}: {_STOPPED.get(trainer.stopped, trainer.stopped)}"),
-        ("epoch kept", str(kept)),
-        *((name.replace("_", " "), f"{value:.4g}") for name, value in last.items()),
-        ("model", str(output)),
-    ]
-    if plot is not None:
-        display.save_curves(history, plot)
-        rows.append(("curves", str(plot)))
-    out.print(display.table("result", rows))
-
-
-def _described(model: Model) -> list[tuple[str, str]]:
-    network, target = model.network, model.target
-    rows = [
-        ("network", "-".join(map(str, network.widths))),
-        ("activation, output", f"{network.activation}, {network.output}"),
-        ("bias", str(network.bias)),
-        ("loss", model.loss),
-        ("data type", str(model.params[0][0].dtype)),
-    ]
-    if target is not None:
-        rows.append(("predicts", f"{target.task} of {model.extra.get('target') or 'the labels'}"))
-        if target.classes is not None:
-            rows.append(("classes", ", ".join(map(str, target.classes))))
-    if model.preprocessing is not None:
-        encoder = encoder_from_json(model.preprocessing)
-        if isinstance(encoder, TableEncoder):
-            rows.append(("columns", ", ".join(encoder.columns)))
-        else:
-            rows.append(("inputs", f"an array of {encoder.n_features} features"))
-    return rows
 
 
 def _write_table(columns: dict[str, NDArray[Any]], path: Path | None) -> None:

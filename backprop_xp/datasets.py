@@ -22,8 +22,9 @@ from backprop_xp.array_files import (
     read_npz,
     reading,
 )
+from backprop_xp.columns import Table, arrow
 from backprop_xp.errors import InputError
-from backprop_xp.tables import Table, arrow, listed
+from backprop_xp.tables import listed
 
 Array = NDArray[Any]
 

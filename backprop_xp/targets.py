@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from backprop_xp.columns import moments
 from backprop_xp.errors import InputError, lookup
-from backprop_xp.tables import moments
 
 Array = NDArray[Any]
 Scalar = str | int | float | bool

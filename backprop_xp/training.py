@@ -1,6 +1,5 @@
 """Trainer: epochs of minibatches on a device, validation, early stopping, history."""
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 
 from backprop_xp import backends, engines
 from backprop_xp.batches import IndexBatches, epoch_order
-from backprop_xp.callbacks import Callback, PrintProgress, Record
+from backprop_xp.callbacks import Callback, PrintProgress, Record, as_callback
+from backprop_xp.early_stopping import Best
 from backprop_xp.errors import DivergedError, InputError, StopTraining, lookup
 from backprop_xp.initializers import Initializer
 from backprop_xp.losses import LOSSES, Loss
@@ -147,7 +147,7 @@ class Trainer:
         self.validation_fraction, self.patience, self.min_delta = validation_fraction, patience, min_delta
         self.metrics = tuple(metrics)
         self.monitor = monitor
-        self.callbacks = [*map(_as_callback, callbacks), *([PrintProgress()] if verbose else [])]
+        self.callbacks = [*map(as_callback, callbacks), *([PrintProgress()] if verbose else [])]
         self.params: Params = self._on_device(_first_params(network, seed, initializer, bias_initializer, dtype))
         self.history: History = {}
         self.engine, self.n_samples, self.kept_epoch = engine, 0, 0
@@ -251,7 +251,7 @@ class Trainer:
         self.n_samples, self.kept_epoch = data.X.shape[0], 0
         monitor = self.monitor or ("val_loss" if validation is not None else "loss")
         self._check_monitor(monitor, validation is not None)
-        best = _Best(higher_is_better(monitor), self.min_delta)
+        best = Best(higher_is_better(monitor), self.min_delta)
         records: list[Record] = []
         with self._announced():
             try:
@@ -276,7 +276,7 @@ class Trainer:
         data: TrainingData,
         validation: TrainingData | None,
         monitor: str,
-        best: "_Best",
+        best: Best,
         records: list[Record],
     ) -> None:
         """Run epochs until there is a reason to stop; what is kept of each is set together, after its last reading."""
@@ -411,36 +411,6 @@ class Trainer:
             (backends.to_device(W, self.backend), None if b is None else backends.to_device(b, self.backend))
             for W, b in params
         )
-
-
-class _Best:
-    """The best value of a figure so far, with the parameters that gave it."""
-
-    def __init__(self, higher: bool, min_delta: float) -> None:
-        self.params: Params = ()
-        self._sign = 1.0 if higher else -1.0
-        self._min_delta, self._value, self.epoch = min_delta, -math.inf, 0
-
-    def stale(self, epoch: int, value: float, params: Params) -> int:
-        """Return for how many epochs the figure has not become better."""
-        if self._sign * value > self._value + self._min_delta:  # a NaN is no improvement
-            self.params, self._value, self.epoch = params, self._sign * value, epoch
-        return epoch - self.epoch
-
-
-class _OnEpochEnd(Callback):
-    """A plain function as a callback."""
-
-    def __init__(self, function: Callable[[Record], None]) -> None:
-        self._function = function
-
-    def on_epoch_end(self, record: Record) -> None:
-        """Call the function."""
-        self._function(record)
-
-
-def _as_callback(callback: Callback | Callable[[Record], None]) -> Callback:
-    return callback if isinstance(callback, Callback) else _OnEpochEnd(callback)
 
 
 def _first_params(

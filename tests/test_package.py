@@ -32,7 +32,14 @@ MAY_IMPORT = {
     "backends": {"errors", "namespaces"},
     "engines": {"batches", "engines", "errors", "namespaces", "backends"},
 }
-OUTER = {"training", "classic", "cli", "job", "__main__"}  # nothing of the core or the engines may reach out to these
+OUTER = {
+    "training",
+    "classic",
+    "cli",
+    "job",
+    "reporting",
+    "__main__",
+}  # nothing of the core or the engines may reach out to these
 
 
 def modules():

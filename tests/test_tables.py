@@ -10,7 +10,8 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from backprop_xp import InputError
-from backprop_xp.tables import ArrayEncoder, TableEncoder, encoder_from_json, moments
+from backprop_xp.columns import moments
+from backprop_xp.tables import ArrayEncoder, TableEncoder, encoder_from_json
 from backprop_xp.targets import Target
 
 
@@ -286,7 +287,7 @@ def test_bytes_are_divided_by_255():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16, bool])
 def test_arrays_are_standardised(dtype, monkeypatch):
-    monkeypatch.setattr("backprop_xp.tables._ELEMENTS_AT_ONCE", 64)  # many blocks of rows and columns
+    monkeypatch.setattr("backprop_xp.columns.ELEMENTS_AT_ONCE", 64)  # many blocks of rows and columns
     X = np.random.default_rng(0).integers(0, 2, (31, 5)).astype(dtype)
     X[:, 2] = 1
     encoder = ArrayEncoder.fit(X)
