@@ -26,11 +26,12 @@ def _astype(array: Any, dtype: Any) -> Any:
 # NumPy's own namespace conforms since 2.1. But its `sum`, `max` and `matrix_transpose` are Python functions around a
 # ufunc's reduction or an attribute, and `matmul` finds its loop more slowly than `dot`: 0.3 to 1 microsecond a call,
 # which at small sizes is the step. The same arguments give the same results here, but a reduction must name its axis:
-# a ufunc's default is the first, not all. A module, since attributes of modules are looked up fastest.
+# a ufunc's default is the first, not all. A module, since attributes are looked up fastest in a module without a
+# `__getattr__`, which NumPy's own has.
 NUMPY = ModuleType("numpy_without_wrappers", "NumPy, less its wrappers where a training step feels them.")
 vars(NUMPY).update(
     {
-        **vars(np),
+        **{name: value for name, value in vars(np).items() if not name.startswith("_")},
         "astype": _astype,
         "matmul": _matmul,
         "matrix_transpose": operator.attrgetter("mT"),
