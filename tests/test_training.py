@@ -6,6 +6,7 @@ import os
 import warnings
 
 import numpy as np
+import pandas
 import pytest
 from conftest import DEVICES, assert_trees_close
 from sklearn import metrics as skm
@@ -426,7 +427,6 @@ def test_r2_of_a_constant_is_scikit_learns():
 
 
 def test_predict_takes_what_fit_takes_and_refuses_what_fit_refuses(lib):
-    pandas = pytest.importorskip("pandas")
     X, y = iris("float32")
     trainer = Trainer(IRIS, epochs=1).fit(pandas.DataFrame(X), pandas.Series(y)) and trained(X=X, y=y, dtype="float32")
     expected = trainer.predict_proba(X)
