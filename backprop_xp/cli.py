@@ -194,7 +194,7 @@ def train(
     trainer = Trainer(
         network, job.loss, flags.optimizer(optimizer, learning_rate, schedule, epochs * -(-n_rows // batch_size)),
         device=device, backend=backend, engine=engine, batch_size=batch_size, epochs=epochs, seed=seed, dtype=dtype,
-        initializer="he_uniform" if "elu" in activation else "glorot_uniform", l2=l2, clip_norm=clip_norm,
+        initializer=flags.INITIALIZERS.get(activation, "glorot_uniform"), l2=l2, clip_norm=clip_norm,
         dropout=dropout, metrics=(metric,), patience=patience if patience and job.validation else None,
         callbacks=_callbacks(log, {"data": source.name, "widths": network.widths, "version": __version__}),
     )  # fmt: skip

@@ -101,14 +101,18 @@ def save_curves(history: Mapping[str, NDArray[Any]], path: Path) -> None:
     figure = Figure(figsize=(5.2 * len(groups), 3.6), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
         for name in names:
-            axes.plot(history["epoch"], history[name], label="validation" if name.startswith("val_") else "training")
+            held = name.startswith("val_")
+            axes.plot(
+                history["epoch"], history[name], "C1" if held else "C0", label="validation" if held else "training"
+            )
         positive = all((history[name] > 0).all() for name in names)
         if title == "loss" and positive:
             axes.set_yscale("log")
-        axes.set(xlabel="epoch", title=title)
+        axes.set(xlabel="epoch", title=title if len(names) > 1 else names[0].replace("val_", "validation "))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend()
+        if len(names) > 1:
+            axes.legend()
     try:
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     except OSError as error:

@@ -21,6 +21,10 @@ SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
     "warmup_cosine": lambda rate, total: schedules.warmup_cosine(rate, total // 20, total),
     "one_cycle": schedules.one_cycle,
 }
+# Each keeps the variance from layer to layer under its activation; the others start by Glorot's rule.
+INITIALIZERS = {
+    "relu": "he_uniform", "leaky_relu": "he_uniform", "elu": "he_uniform", "gelu": "he_uniform", "selu": "lecun_normal",
+}  # fmt: skip
 _MAX_UNITS = 10_000_000
 RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "rmsprop": 0.001, "adam": 0.001, "adamw": 0.001}
 
