@@ -46,12 +46,20 @@ DataSource = Annotated[
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that train wrote.")]
 TargetOption = Annotated[
     str | None,
-    typer.Option(help="The column to learn, or a comparison: 'arr_delay > 15'. For .npy and idx: the file of labels."),
+    typer.Option(
+        help="The column to learn, or a comparison: 'arr_delay > 15'. For .npy and idx: the file of labels.",
+        rich_help_panel="Data",
+    ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: CUDA if there is a device.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: CUDA if there is a device.", rich_help_panel="Machine")
+]
 BackendOption = Annotated[
     str | None,
-    typer.Option(help="numpy, cupy, jax, torch or array_api_strict. Default: numpy on the CPU, cupy on CUDA."),
+    typer.Option(
+        help="numpy, cupy, jax, torch or array_api_strict. Default: numpy on the CPU, cupy on CUDA.",
+        rich_help_panel="Machine",
+    ),
 ]
 
 
@@ -112,52 +120,92 @@ def train(
     data: DataSource = "digits",
     target: TargetOption = None,
     task: Annotated[
-        str | None, typer.Option(help="classification, multilabel or regression. Default: told from the target.")
+        str | None,
+        typer.Option(
+            help="classification, multilabel or regression. Default: told from the target.", rich_help_panel="Data"
+        ),
     ] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="A column that is no input; may be given repeatedly.")] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(help="A column that is no input; may be given repeatedly.", rich_help_panel="Data"),
+    ] = None,
     device: DeviceOption = "cpu",
     backend: BackendOption = None,
-    engine: Annotated[str, typer.Option(help="How steps are run: auto or eager.")] = "auto",
+    engine: Annotated[str, typer.Option(help="How steps are run: auto or eager.", rich_help_panel="Machine")] = "auto",
     hidden: Annotated[
-        str, typer.Option(help="Units of each hidden layer, such as 256,128; none for no layer.")
+        str,
+        typer.Option(help="Units of each hidden layer, such as 256,128; none for no layer.", rich_help_panel="Network"),
     ] = "128",
     activation: Annotated[
-        str, typer.Option(help="relu, leaky_relu, elu, selu, gelu, silu, mish, tanh, sigmoid, softplus or identity.")
+        str,
+        typer.Option(
+            help="relu, leaky_relu, elu, selu, gelu, silu, mish, tanh, sigmoid, softplus or identity.",
+            rich_help_panel="Network",
+        ),
     ] = "relu",
     loss: Annotated[
         str | None,
         typer.Option(
             help="cross_entropy, binary_cross_entropy, squared_error, half_squared_error, absolute_error, huber:DELTA, "
-            "poisson or pinball:QUANTILE. Default: told from the task."
+            "poisson or pinball:QUANTILE. Default: told from the task.",
+            rich_help_panel="Network",
         ),
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="sgd, momentum, nesterov, rmsprop, adam or adamw.")] = "adam",
+    optimizer: Annotated[
+        str, typer.Option(help="sgd, momentum, nesterov, rmsprop, adam or adamw.", rich_help_panel="Training")
+    ] = "adam",
     learning_rate: Annotated[
-        float | None, typer.Option(help="Default: 0.001 for rmsprop, adam and adamw, 0.02 with momentum, 0.1 for sgd.")
+        float | None,
+        typer.Option(
+            help="Default: 0.001 for rmsprop, adam and adamw, 0.02 with momentum, 0.1 for sgd.",
+            rich_help_panel="Training",
+        ),
     ] = None,
     schedule: Annotated[
         str,
-        typer.Option(help="constant, step, exponential, inverse_scaling, cosine, warmup_cosine or one_cycle."),
+        typer.Option(
+            help="constant, step, exponential, inverse_scaling, cosine, warmup_cosine or one_cycle.",
+            rich_help_panel="Training",
+        ),
     ] = "constant",
-    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 32,
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows, at most.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Rows a step.", rich_help_panel="Training")] = 32,
+    epochs: Annotated[
+        int, typer.Option(help="Passes over the training rows, at most.", rich_help_panel="Training")
+    ] = 100,
     validation: Annotated[
-        str, typer.Option(help="Share of the rows kept for validation, 0 for none, or a second file.")
+        str,
+        typer.Option(
+            help="Share of the rows kept for validation, 0 for none, or a second file.", rich_help_panel="Data"
+        ),
     ] = "0.2",
     patience: Annotated[
         int,
         typer.Option(
-            help="Stop after so many epochs without a better validation loss, and keep the best; 0 never stops."
+            help="Stop after so many epochs without a better validation loss, and keep the best; 0 never stops.",
+            rich_help_panel="Training",
         ),
     ] = 10,
-    dropout: Annotated[float, typer.Option(help="Share of hidden units dropped in each step.")] = 0.0,
-    l2: Annotated[float, typer.Option(help="L2 penalty: half of this times the squared weights.")] = 0.0,
-    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient over all parameters.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the weights, the order of rows, the split and the dropout.")] = 0,
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    output: Annotated[Path, typer.Option(help="The model file to write.")] = Path("model.safetensors"),
-    plot: Annotated[Path | None, typer.Option(help="Draw the curves: .png, .svg or .pdf.")] = None,
-    log: Annotated[Path | None, typer.Option(help="Write a JSON line an epoch.")] = None,
+    dropout: Annotated[
+        float, typer.Option(help="Share of hidden units dropped in each step.", rich_help_panel="Network")
+    ] = 0.0,
+    l2: Annotated[
+        float, typer.Option(help="L2 penalty: half of this times the squared weights.", rich_help_panel="Training")
+    ] = 0.0,
+    clip_norm: Annotated[
+        float | None, typer.Option(help="Largest norm of the gradient over all parameters.", rich_help_panel="Training")
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(help="Of the weights, the order of rows, the split and the dropout.", rich_help_panel="Training"),
+    ] = 0,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.", rich_help_panel="Machine")] = "float32",
+    output: Annotated[Path, typer.Option(help="The model file to write.", rich_help_panel="Files")] = Path(
+        "model.safetensors"
+    ),
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the curves: .png, .svg or .pdf.", rich_help_panel="Files")
+    ] = None,
+    log: Annotated[Path | None, typer.Option(help="Write a JSON line an epoch.", rich_help_panel="Files")] = None,
 ) -> int:
     """Train a network on DATA and save it.
 
