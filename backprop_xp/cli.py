@@ -25,7 +25,8 @@ from backprop_xp.scoring import scores
 from backprop_xp.tables import TableEncoder, encoder_from_json
 from backprop_xp.training import Trainer
 
-# Typer carries its own copy of click since 0.27; its base class of errors is found through what is public in both.
+# Typer carries its own copy of click since 0.26, under a private name; the base class of its errors is found through
+# what is public.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1].__mro__[1]
 
 app = typer.Typer(
