@@ -34,7 +34,7 @@ app = typer.Typer(
     help="Train multilayer perceptrons on the CPU or a GPU, and use them. Start with: backprop-xp train",
 )  # fmt: skip
 # A file or a pipe has no width of its own.
-_WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else 160
+_WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else int(os.environ.get("COLUMNS") or 160)
 out = display.Screen(highlight=False, markup=False, width=_WIDTH)
 
 DataSource = Annotated[
@@ -81,6 +81,8 @@ def run(arguments: list[str] | None = None) -> int:
     except InputError as error:
         return _fail(str(error))
     except _UsageError as error:
+        if not error.format_message():  # no command was given, and the help has been shown
+            return 2
         return _fail(f"{error.format_message()} (backprop-xp --help tells more)")
     except DivergedError as error:
         return _fail(str(error), 1)
@@ -123,7 +125,9 @@ def train(
     task: Annotated[
         str | None,
         typer.Option(
-            help="classification, multilabel or regression. Default: told from the target.", rich_help_panel="Data"
+            help="classification, multilabel or regression. Default: classification for text, true/false "
+            "and at most 20 whole numbers.",
+            rich_help_panel="Data",
         ),
     ] = None,
     drop: Annotated[
@@ -174,11 +178,12 @@ def train(
         int, typer.Option(help="Passes over the training rows, at most.", rich_help_panel="Training")
     ] = 100,
     validation: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Share of the rows kept for validation, 0 for none, or a second file.", rich_help_panel="Data"
+            help="Share of the rows kept for validation, 0 for none, or a second file. Default: 0.2; 0 under 20 rows.",
+            rich_help_panel="Data",
         ),
-    ] = "0.2",
+    ] = None,
     patience: Annotated[
         int,
         typer.Option(
@@ -210,8 +215,9 @@ def train(
 ) -> int:
     """Train a network on DATA and save it.
 
-    Tables are taken as they are: numbers are imputed and standardised, text is one-hot, dates become numbers; all of it
-    is kept in the model file, so that predict takes raw rows.
+    Tables are taken as they are: numbers are imputed and standardised, text is
+    one-hot, dates become numbers. All of it is kept in the model file, so that
+    predict takes raw rows.
 
     For example:
 
@@ -221,7 +227,7 @@ def train(
 
       backprop-xp train train-images-idx3-ubyte.gz --hidden 256,128,100 --device cuda --plot curves.png
     """
-    second = validation if share(validation) is None else None
+    second = None if validation is None or share(validation) is not None else validation
     flags.all_different({"DATA": data, "--validation": second, "--output": output, "--plot": plot, "--log": log})
     flags.output_file("--output", output)
     flags.output_file("--plot", plot, (".png", ".svg", ".pdf"))
@@ -259,7 +265,7 @@ def train(
                 display.save_curves(trainer.history, plot)
             out.print(display.table("result", reporting.closing(trainer, model=output, curves=plot)))
     if trainer.history:
-        out.print(f"{seconds:.1f} s; next: backprop-xp evaluate {output} {data}", style="dim")
+        out.print(f"{seconds:.1f} s; next, on rows it has not seen: backprop-xp evaluate {output} DATA", style="dim")
     return 130 if trainer.stopped == "interrupted" else 0
 
 
@@ -305,6 +311,8 @@ def evaluate(
     """Compare MODEL's predictions with the targets in DATA."""
     chosen = load_model(model)
     X, values = _encoded(chosen, data, target, need_target=True)
+    if Path(data).name == chosen.extra.get("data"):
+        print("the model was trained on rows of these data: new rows will do worse", file=sys.stderr)
     figures = scores(chosen, _outputs(chosen, X, device, backend), values)
     if as_json:
         print(json.dumps({"rows": len(X), **figures}))

@@ -264,7 +264,8 @@ def _split(name: str, table: Table, target: str | None, drop: Sequence[str], nee
     for each in drop:
         if each not in columns:
             raise InputError(
-                f"--drop: {name} has no column {each!r}{_closest(each, columns)} Columns: {listed(columns)}"
+                f"--drop: {name} has no column {each!r}{_closest(each, columns)} Columns: {listed(columns)}; "
+                "for several columns give --drop several times"
             )
     column, comparison = _target_column(name, columns, target, need_target)
     if column in drop:

@@ -18,6 +18,7 @@ Array = NDArray[Any]
 Pair = tuple[Array, Array]
 
 _TASK_LOSS = {"classification": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "squared_error"}
+_FEW_ROWS = 20  # with fewer, a fifth of them would say nothing
 _OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
 
 
@@ -55,7 +56,7 @@ class Job:
         return Network(widths, activation=activation, output=_OUTPUT.get(self.loss.name, "identity"))
 
 
-def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: str, seed: int, dtype: str) -> Job:
+def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: str | None, seed: int, dtype: str) -> Job:
     """Return the job for these data.
 
     Parameters
@@ -63,8 +64,8 @@ def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: st
     data : Dataset
     task, loss : str, optional
         Told from the target, and from the task.
-    validation : str
-        A share of the rows such as "0.2", "0" for none, or a second file.
+    validation : str, optional
+        A share of the rows such as "0.2", "0" for none, or a second file. Default: 0.2, or none of very few rows.
     seed : int
         Chooses the validation rows.
     dtype : str
@@ -79,6 +80,12 @@ def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: st
     if chosen.name == "poisson":  # counts stay counts: the logarithm is in the output
         learned = replace(learned, mean=(0.0,) * learned.n_outputs, scale=(1.0,) * learned.n_outputs)
     _fitted(data.inputs)  # what is refused is named by its row in the data, not in the training part
+    notes = list(data.notes)
+    if validation is None:
+        validation = "0.2"
+        if len(_values(data)) < _FEW_ROWS:
+            validation = "0"
+            notes.append(f"fewer than {_FEW_ROWS} rows: none is kept for validation")
     held_share = share(validation)
     held: Dataset | None = None
     if held_share is None:
@@ -93,7 +100,7 @@ def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: st
             y = y[:, None].astype(dtype)
         return encoder.transform(part.inputs, dtype), y
 
-    return Job(encoder, learned, chosen, pair(data), None if held is None else pair(held), data.notes)
+    return Job(encoder, learned, chosen, pair(data), None if held is None else pair(held), tuple(notes))
 
 
 def _matching_loss(name: str | None, target: Target) -> Loss:

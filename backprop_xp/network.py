@@ -61,7 +61,8 @@ class Network:
             object.__setattr__(self, "activation", tuple(self.activation))
             if len(self.activation) != self.n_layers - 1:
                 raise InputError(f"{self.n_layers - 1} hidden layers need as many activations, not {self.activation!r}")
-        for name in (*self._hidden(), self.output):
+        named = (self.activation,) if isinstance(self.activation, str) else self.activation
+        for name in (*named, self.output):
             lookup("activation", name, ACTIVATIONS)
         for name in self._hidden():
             if ACTIVATIONS[name].output_only:

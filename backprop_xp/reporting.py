@@ -1,5 +1,6 @@
 """What the command line says of a job before it, after it, and of a model file."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ def opening(source: Dataset, job: Job, trainer: Trainer) -> list[str]:
     held = f", {len(job.validation[0]):,} for validation" if job.validation else ""
     n_parameters = sum(int(np.prod(shape)) for shapes in network.shapes for shape in shapes if shape)
     lines = [
-        f"{source.name}: {n_rows:,} rows to train on{held}; {network.widths[0]} features; "
+        f"{source.name}: {n_rows:,} rows to train on{held}; {network.widths[0]} features{_kinds(job)}; "
         f"{job.target.task} of {source.target_name or 'the labels'}",
         f"network {'-'.join(map(str, network.widths))}, {n_parameters:,} parameters; {job.loss.name}; "
         f"{trainer.backend.name} on {trainer.backend.label}, {trainer.dtype}, engine {trainer.engine}",
@@ -69,3 +70,11 @@ def described(model: Model) -> list[tuple[str, str]]:
         else:
             rows.append(("inputs", f"an array of {encoder.n_features} features"))
     return rows
+
+
+def _kinds(job: Job) -> str:
+    """Return what the features come from, so that a misread column is seen: " of 3 numbers, 1 text"."""
+    if not isinstance(job.encoder, TableEncoder):
+        return ""
+    counts = Counter(spec.kind for spec in job.encoder.specs)
+    return " of " + ", ".join(f"{n} {kind} column{'s' * (n > 1)}" for kind, n in counts.items())

@@ -78,7 +78,7 @@ class Trainer:
     Attributes
     ----------
     params : tuple of (W, b)
-        On the device.
+        On the device; the first parameters before `fit`, and `predict` and `save` take them as they are.
     history : dict of str to array (n_epochs,)
     n_samples : int
         Rows trained on.
@@ -197,10 +197,10 @@ class Trainer:
         -----
         Ctrl-C ends training with a warning: the parameters and the history so far are kept.
         """
-        data = prepared(self.network, self.loss, X, y, sample_weight, "X, y")
+        data = prepared(self.network, self.loss, X, y, sample_weight, "the training data")
         validation = None
         if validation_data is not None:
-            validation = prepared(self.network, self.loss, *validation_data, None, "validation_data")
+            validation = prepared(self.network, self.loss, *validation_data, None, "the validation data")
         elif self.validation_fraction:
             data, validation = data.split(self.validation_fraction, self.seed)
         self._weight = None if data.weight is None else backends.to_host(data.weight)

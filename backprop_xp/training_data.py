@@ -101,7 +101,8 @@ def numbers(array: Any, name: str) -> Array:
         array = np.asarray(array)
     xp = array_namespace(array)
     if isinstance(array, np.ndarray) and array.dtype.kind not in "biuf":
-        raise InputError(f"{name} must be real numbers, not {array.dtype}")
+        way = "; numpy.unique(y, return_inverse=True) makes labels of classes" if name.startswith("y") else ""
+        raise InputError(f"{name} must be real numbers, not {array.dtype}{way}")
     if xp.isdtype(array.dtype, "bool"):
         return xp.astype(array, xp.uint8)
     if not xp.isdtype(array.dtype, ("integral", "real floating")):

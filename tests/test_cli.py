@@ -15,7 +15,7 @@ import pytest
 from pyarrow import csv, parquet
 from sklearn.datasets import load_digits, load_iris
 
-from backprop_xp import cli, load
+from backprop_xp import cli, display, load
 from backprop_xp.model import VERSION
 
 
@@ -210,11 +210,31 @@ def test_plain_lines_otherwise(capsys):
     assert "\x1b" not in printed.out
 
 
+def test_no_command_shows_the_help_and_no_error(capsys):
+    assert run() == 2
+    printed = capsys.readouterr()
+    assert "Usage" in printed.out + printed.err
+    assert "error" not in printed.err
+
+
+def test_a_handful_of_rows_is_all_trained_on(capsys):
+    printed = ok(capsys, "train", "xor", "--hidden", "8", "--learning-rate", "0.05", "--epochs", "400")
+    assert "fewer than 20 rows: none is kept for validation" in printed.out
+    assert "4 rows to train on; 2 features of 2 number columns" in printed.out
+    assert ok(capsys, "predict", "model.safetensors", "xor").out.split()[1:] == ["0", "1", "1", "0"]
+
+
+def test_evaluating_on_the_data_trained_on_is_said(capsys):
+    ok(capsys, "train", "iris", *QUICK)
+    assert "trained on rows of these data" in ok(capsys, "evaluate", "model.safetensors", "iris").err
+
+
 def test_info(capsys, monkeypatch):
     present = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else present(name, *rest)
     )
+    monkeypatch.setattr(cli, "out", display.Screen(markup=False, width=160))
     printed = ok(capsys, "info").out
     assert all(word in printed for word in ("NumPy", "BLAS", "cupy", "jax", "engine auto"))
     assert re.search(r"torch +not installed +pip install 'backprop-xp\[torch\]'", printed)
@@ -624,7 +644,7 @@ def test_an_output_that_cannot_be_written_is_one_line():
     for command in ("predict model.safetensors iris", "evaluate model.safetensors iris", "info"):
         result = process(f"{command} > /dev/full")
         assert result.returncode == 1
-        assert result.stderr == b"backprop-xp: error: cannot write the output: No space left on device\n"
+        assert result.stderr.splitlines()[-1] == b"backprop-xp: error: cannot write the output: No space left on device"
 
 
 def test_names_that_the_terminal_cannot_show():
@@ -640,4 +660,4 @@ def test_jax_in_float64_from_training_to_prediction():
     pytest.importorskip("jax")
     env = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_X64"}
     assert process("train iris --epochs 2 --backend jax --dtype float64", env=env).returncode == 0
-    assert process("evaluate model.safetensors iris --backend jax", env=env).stderr == b""
+    assert process("predict model.safetensors iris --backend jax", env=env).stderr == b""

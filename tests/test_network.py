@@ -20,6 +20,7 @@ def test_activations_stand_layer_by_layer():
     (((3, 0, 1),), "widths must be"),
     (((3, 2.5, 1),), "widths must be"),
     (((3, 4, 1), "rleu"), "unknown activation 'rleu'; did you mean 'relu'"),
+    (((3, 1), "rleu"), "unknown activation 'rleu'"),
     (((3, 4, 1), ("relu", "relu")), "1 hidden layers need as many"),
     (((3, 4, 2), "softmax"), "only stand at the output"),
     (((3, 4, 1), "relu", "softmax"), "two outputs or more"),

@@ -303,18 +303,18 @@ X, Y = np.zeros((6, 4)), np.array([0, 1, 2, 0, 1, 2])
 
 
 @pytest.mark.parametrize(("data", "message"), [
-    ((X, Y[:5]), "X of X, y has 6 rows, but y has 5"),
+    ((X, Y[:5]), "X of the training data has 6 rows, but y has 5"),
     ((X[:, :3], Y), r"must be \(n_samples, 4\), not \(6, 3\)"),
     ((X[0], Y), r"must be \(n_samples, 4\)"),
     ((X[:0], Y[:0]), "has no rows"),
-    ((X, Y + 1), r"labels in y of X, y must lie between 0 and 2 \(3 outputs\), but there is 3"),
+    ((X, Y + 1), r"labels in y of the training data must lie between 0 and 2 \(3 outputs\), but there is 3"),
     ((X, Y - 1), "but there is -1"),
     ((X, Y / 1.0), "cross_entropy needs integer labels"),
     ((X, np.eye(4)[Y]), "must have 3 columns"),
     ((X, np.eye(3)[Y] * 0.5), "must sum to 1"),
-    ((X + 1j, Y), "X of X, y must be real numbers, not complex128"),
+    ((X + 1j, Y), "X of the training data must be real numbers, not complex128"),
     ((X.astype(object), Y), "must be real numbers, not object"),
-    ((X, Y.astype(str)), "y of X, y must be real numbers"),
+    ((X, Y.astype(str)), "y of the training data must be real numbers"),
     ((np.where(np.arange(24).reshape(6, 4) == 9, np.nan, X), Y), "NaN or infinity, first at row 2, column 1"),
     ((np.where(np.arange(24).reshape(6, 4) == 4, np.inf, X), Y), "first at row 1, column 0"),
 ])  # fmt: skip
