@@ -1,6 +1,7 @@
 """`python -m backprop_xp` and the command `backprop-xp`."""
 
 import sys
+import warnings
 
 _EXTRA = ("typer", "rich", "pyarrow", "matplotlib")
 
@@ -13,6 +14,9 @@ def main() -> None:
         if error.name not in _EXTRA:
             raise
         sys.exit(f"backprop-xp: the command line needs {error.name}: pip install 'backprop-xp[cli]'")
+    warnings.showwarning = lambda message, *_: print(f"backprop-xp: warning: {message}", file=sys.stderr)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal's encoding may lack what a column is called
     sys.exit(run())
 
 

@@ -17,7 +17,7 @@ Record = dict[str, float]
 class Callback:
     """What a trainer calls. Override what you need; raise `StopTraining` to end training and keep what was trained.
 
-    A callback that overrides `on_batch_end` makes every step wait to be seen; the others cost nothing within an epoch.
+    One that overrides `on_batch_end` is called after every step; the others cost nothing within an epoch.
     """
 
     def on_train_begin(self, trainer: Any) -> None:

@@ -72,9 +72,6 @@ def run(arguments: list[str] | None = None) -> int:
     arguments : list of str, optional
         Default: those of the process.
     """
-    warnings.showwarning = lambda message, *_: print(f"backprop-xp: warning: {message}", file=sys.stderr)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal's encoding may lack what a column is called
     try:
         code = app(arguments, standalone_mode=False)
         sys.stdout.flush()
@@ -312,7 +309,9 @@ def evaluate(
     chosen = load_model(model)
     X, values = _encoded(chosen, data, target, need_target=True)
     if Path(data).name == chosen.extra.get("data"):
-        print("the model was trained on rows of these data: new rows will do worse", file=sys.stderr)
+        print(
+            "the model was trained on data of this name: rows it has not seen are likely to do worse", file=sys.stderr
+        )
     figures = scores(chosen, _outputs(chosen, X, device, backend), values)
     if as_json:
         print(json.dumps({"rows": len(X), **figures}))

@@ -226,7 +226,7 @@ def test_a_handful_of_rows_is_all_trained_on(capsys):
 
 def test_evaluating_on_the_data_trained_on_is_said(capsys):
     ok(capsys, "train", "iris", *QUICK)
-    assert "trained on rows of these data" in ok(capsys, "evaluate", "model.safetensors", "iris").err
+    assert "trained on data of this name" in ok(capsys, "evaluate", "model.safetensors", "iris").err
 
 
 def test_info(capsys, monkeypatch):
