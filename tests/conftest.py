@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")  # before jax is imported: the proofs are in float64
+sys.path.append(str(Path(__file__).parent.parent))  # for `benchmarks`; last, so that an installed package is tested
 
 import numpy as np
 import pytest

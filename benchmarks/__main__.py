@@ -1,0 +1,153 @@
+"""The benchmarks' command line: python -m benchmarks run | report | compare."""
+
+import json
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+try:
+    import typer
+except ImportError:
+    sys.exit("the benchmarks need a few libraries more: pip install '.[bench]'")
+
+from backprop_xp.errors import InputError
+from benchmarks import machine
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+INTERRUPTED, NOTHING_SELECTED = 2, 5  # pytest's exit codes
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Loops against matrices, and this project beside what a user would pick instead, on this machine.\n\n"
+    "`run` measures, `report` draws what was measured, `compare` sets two runs side by side. "
+    "A quick look at all of it: pytest benchmarks",
+)
+
+
+class Suite(StrEnum):
+    """A benchmark file."""
+
+    LOOPS = "loops"
+    TUTORIAL = "tutorial"
+    PEERS = "peers"
+    JOBS = "jobs"
+    GROWTH = "growth"
+
+
+@app.command()
+def run(
+    suites: Annotated[list[Suite] | None, typer.Argument(help="Which suites. Default: all of them.")] = None,
+    quick: Annotated[bool, typer.Option(help="Few cases and rounds: minutes in all, for a look.")] = False,
+    gpu: Annotated[bool, typer.Option(help="Only what runs on a CUDA device.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Processors for every contender.")] = machine.cores(),
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results. Default: benchmarks/results/ and the machine's name."),
+    ] = None,
+) -> None:
+    """Measure, and write a file of results a suite: pytest-benchmark's JSON. About half an hour, or minutes if --quick.
+
+    Leave the machine alone meanwhile. Ctrl-C keeps what was measured of the suite that was running. A contender that
+    is not installed, or a case that would take too long, is left out and named.
+    """
+    folder = output or RESULTS / (machine.record(threads)["name"] + ("-quick" if quick else ""))
+    folder.mkdir(parents=True, exist_ok=True)
+    scale = "short" if quick else "full"
+    failed = []
+    for suite in suites or list(Suite):
+        path = folder.resolve() / f"{suite}.json"
+        path.unlink(missing_ok=True)
+        code = _pytest(
+            *(HERE / f"bench_{suite}.py", "-v", "--scale", scale, "--threads", threads, f"--benchmark-json={path}"),
+            *(("-m", "gpu") if gpu else ()),
+        )
+        if path.exists():
+            _compact(path)
+        if code == INTERRUPTED:
+            raise typer.Exit(130)
+        if code not in (0, NOTHING_SELECTED):
+            failed.append(suite.value)
+    typer.echo(f"\nresults in {folder}; python -m benchmarks report {folder} draws them")
+    if failed:
+        raise InputError(f"not all went well in {', '.join(failed)}: see above")
+
+
+def _pytest(*arguments: object) -> int:
+    """Run pytest and return its exit code; Ctrl-C reaches it too, and it writes what it has."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)]
+    with subprocess.Popen(command, cwd=HERE.parent) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+def _compact(path: Path) -> None:
+    """Write a result a line, so that the files are small and their differences readable."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    lists = {name: results.pop(name) for name in ("benchmarks", "gaps")}
+    lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in results.items()]
+    for name, items in lists.items():
+        lines.append(f" {json.dumps(name)}: [\n" + ",\n".join("  " + json.dumps(item) for item in items) + "\n ]")
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+@app.command()
+def report(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A folder of results. Default: the one written last.", show_default=False)
+    ] = None,
+    readme: Annotated[bool, typer.Option(help="Renew the section of README.md that shows measurements too.")] = False,
+) -> None:
+    """Draw a page, report.html, and its pictures into the folder of the results: everything in one file, to look at."""
+    from benchmarks.report import page, results
+    from benchmarks.report import readme as section
+
+    folder = folder or _written_last()
+    found = results.load(folder)
+    typer.echo(f"wrote {page.write(found, folder)}")
+    if readme:
+        text = section.section(found, folder / "pictures")
+        changed = section.update(HERE.parent / "README.md", text)
+        typer.echo(f"README.md {'is renewed' if changed else 'was up to date'}")
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A folder of results: before, or one machine.")],
+    b: Annotated[Path, typer.Argument(help="Another: after, or the other machine.")],
+    output: Annotated[Path | None, typer.Option(help="Write a page as well.", metavar="FILE.html")] = None,
+) -> None:
+    """Set two runs side by side, and say which differences exceed the noise."""
+    from benchmarks.report import comparison, results
+
+    found = comparison.compare(results.load(a), results.load(b))
+    typer.echo(comparison.text(found))
+    if output is not None:
+        comparison.write(found, output)
+        typer.echo(f"wrote {output}")
+
+
+def _written_last() -> Path:
+    written = {path: path.stat().st_mtime for path in RESULTS.glob("*/*.json")}
+    if not written:
+        raise InputError(f"there are no results in {RESULTS}: python -m benchmarks run --quick")
+    return max(written, key=lambda path: written[path]).parent
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one line."""
+    try:
+        app(prog_name="python -m benchmarks")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

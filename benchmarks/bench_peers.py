@@ -1,0 +1,55 @@
+"""One step beside what a user would pick instead, beside one written by hand, and beside its matrix products alone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders import Contender, stepping
+from benchmarks.contest import Outcome, Plan
+from benchmarks.problems import Problem
+
+SUITE, UNIT = "peers", "step"
+SHAPES = [
+    ((2, 4, 2), 4),
+    ((64, 64, 10), 32),
+    ((784, 128, 10), 128),
+    ((784, 512, 512, 10), 256),
+    ((1024, 1024, 1024, 10), 1024),
+    ((784, 2048, 2048, 10), 512),
+    ((1024, 4096, 4096, 10), 1024),
+]
+PLANS = {"short": Plan(5, 0.01, 2.0), "full": Plan(21, 0.05, 15.0)}
+
+
+def cases(scale: str) -> list[dict[str, Any]]:
+    shapes, optimizers = (SHAPES[:3], ("sgd",)) if scale == "short" else (SHAPES, ("sgd", "adam"))
+    return [
+        {"shape": "-".join(map(str, widths)), "batch": batch, "optimizer": optimizer, "device": device}
+        for device in ("cpu", "cuda")
+        for optimizer in optimizers
+        for widths, batch in shapes
+    ]
+
+
+def contenders(case: dict[str, Any]) -> list[Contender]:
+    return stepping(case["device"])
+
+
+def task(case: dict[str, Any], folder: Path) -> Problem:
+    widths, batch = tuple(map(int, case["shape"].split("-"))), case["batch"]
+    # An epoch is 2 to 256 batches: 16 MiB of inputs at most, and not too many steps of the large networks.
+    n_batches = min(2**22 // (batch * widths[0]), 2**34 // Problem(widths, batch).flops)
+    return Problem(widths, batch, max(2, min(256, n_batches)), case["optimizer"])
+
+
+def plan(case: dict[str, Any], task: Problem, scale: str) -> Plan:
+    return replace(PLANS[scale], steps=task.n_batches)
+
+
+def facts(case: dict[str, Any], task: Problem, outcome: Outcome) -> dict[str, Any]:
+    return {"flops": task.flops}
+
+
+def test_step(measure: Callable[[], Outcome]) -> None:
+    assert measure().seconds

@@ -1,0 +1,116 @@
+"""PyTorch as its users write it: nn.Sequential, CrossEntropyLoss, torch.optim; eager, and compiled."""
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from backprop_xp.errors import InputError
+from benchmarks.contenders import whole_jobs
+from benchmarks.jobs import Curve
+from benchmarks.problems import EPSILON, Problem
+
+
+def mlp(widths: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
+    """Return linear layers with the activation between them; the loss takes the last one's output as it is."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(widths):
+        layers += [nn.Linear(n_in, n_out), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def require(device: str) -> None:
+    """Raise InputError unless PyTorch can compute there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("PyTorch finds no CUDA device")
+
+
+class Eager:
+    """The loop of every tutorial."""
+
+    def __init__(self, problem: Problem, device: str = "cpu") -> None:
+        require(device)
+        X, labels, _, params = problem.inputs()
+        self.batches = [
+            (torch.tensor(Xb).to(device), torch.tensor(y).to(device)) for Xb, y in zip(X, labels, strict=True)
+        ]
+        self.model = mlp(problem.widths, nn.Sigmoid)
+        self.linear = [layer for layer in self.model if isinstance(layer, nn.Linear)]
+        with torch.no_grad():
+            for layer, (W, b) in zip(self.linear, params, strict=True):
+                layer.weight.copy_(torch.tensor(W.T))
+                layer.bias.copy_(torch.tensor(b[0]))
+        self.model.to(device)
+        make = {"sgd": torch.optim.SGD, "adam": partial(torch.optim.Adam, eps=EPSILON, fused=True)}[problem.optimizer]
+        self.optimizer: Any = make(self.model.parameters(), lr=problem.learning_rate)
+        model, criterion, self.device = self.model, nn.CrossEntropyLoss(), device
+        self.loss: Callable[[Any, Any], Any] = lambda X, y: criterion(model(X), y)
+
+    def run(self, n_steps: int) -> None:
+        """Take the steps."""
+        for k in range(n_steps):
+            X, y = self.batches[k % len(self.batches)]
+            self.optimizer.zero_grad()
+            self.loss(X, y).backward()
+            self.optimizer.step()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def params(self) -> list[Any]:
+        """Return the parameters."""
+        leaves = [leaf for layer in self.linear for leaf in (layer.weight.T, layer.bias)]
+        return [leaf.detach().cpu().numpy() for leaf in leaves]
+
+
+class Compiled(Eager):
+    """The same, model and loss compiled together; a compiled optimizer was no faster than PyTorch's own fused one."""
+
+    def __init__(self, problem: Problem, device: str = "cpu") -> None:
+        if device == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
+            raise InputError("torch.compile needs a C++ compiler: apt-get install g++")
+        super().__init__(problem, device)
+        self.loss = torch.compile(self.loss)
+
+
+class FitJob(whole_jobs.Fit):
+    """The usual loop, with what is quick: the data on the device, rows taken by index, Adam fused."""
+
+    def run(self, n_steps: int) -> None:
+        """Fit."""
+        self.loop()
+
+    def curve(self) -> Curve:
+        """Fit, looking on."""
+        curve = Curve(self.accuracy)
+        self.loop(curve)
+        return curve
+
+    def loop(self, curve: Curve | None = None) -> None:
+        """Train, noting each epoch if there is a curve."""
+        require(self.device)
+        job, several = self.job, self.job.n_outputs > 1
+        torch.manual_seed(job.seed)
+        X = torch.from_numpy(self.data.X).to(self.device)
+        y = torch.from_numpy(self.data.y).to(self.device, torch.int64 if several else torch.float32)
+        self.fitted = mlp((X.shape[1], *job.hidden, job.n_outputs), nn.ReLU).to(self.device)
+        criterion = nn.CrossEntropyLoss() if several else nn.BCEWithLogitsLoss()
+        optimizer = torch.optim.Adam(self.fitted.parameters(), lr=job.learning_rate, fused=True)
+        for _ in range(job.epochs):
+            for rows in torch.randperm(len(X), device=self.device).split(job.batch):
+                optimizer.zero_grad()
+                criterion(self.fitted(X[rows]), y[rows]).backward()
+                optimizer.step()
+            if curve is not None:
+                curve.note()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def accuracy(self) -> float:
+        """Return the share of validation rows that are told rightly."""
+        with torch.inference_mode():
+            z = self.fitted(torch.from_numpy(self.data.X_val).to(self.device)).cpu().numpy()
+        return whole_jobs.right(z if self.job.n_outputs > 1 else z + 0.5, self.data.y_val)

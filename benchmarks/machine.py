@@ -1,0 +1,84 @@
+"""The record of the machine: what the figures were measured on, and with which versions. No names of hosts or users."""
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backprop_xp import backends
+from backprop_xp.errors import InputError
+
+LIBRARIES = ("backprop-xp", "numpy", "scikit-learn", "jax", "torch", "numba", "cupy-cuda12x", "cupy-cuda13x")
+
+
+def record(threads: int) -> dict[str, Any]:
+    """Return the machine as JSON values; what cannot be found out is None."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    cpu, gpu = processor(), device()
+    return {
+        "name": name(cpu, gpu),
+        "processor": cpu,
+        "cores": cores(),
+        "threads": threads,
+        "memory_bytes": _memory(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "blas": f"{blas['name']} {blas['version']}",
+        "libraries": {library: _version(library) for library in LIBRARIES if _version(library)},
+        "device": gpu,
+    }
+
+
+def name(cpu: str, gpu: dict[str, Any] | None) -> str:
+    """Return what a folder of this machine's results is called."""
+    said = (
+        gpu["name"]
+        if gpu
+        else f"{re.sub(r'[0-9]+-Core.*|CPU.*|Processor.*|[(]R[)]|[(]TM[)]', '', cpu)} {cores()} cores"
+    )
+    return re.sub(r"[^a-z0-9]+", "-", said.lower()).strip("-")
+
+
+def cores() -> int:
+    """Return the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def device() -> dict[str, Any] | None:
+    """Return the CUDA device that CuPy finds, None without one."""
+    try:
+        backends.select("cuda", "cupy")
+    except InputError:
+        return None
+    runtime = importlib.import_module("cupy").cuda.runtime
+    properties = runtime.getDeviceProperties(0)
+    return {
+        "name": properties["name"].decode(),
+        "memory_bytes": properties["totalGlobalMem"],
+        "driver": str(runtime.driverGetVersion()),
+        "runtime": str(runtime.runtimeGetVersion()),
+    }
+
+
+def _memory() -> int | None:
+    if "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None

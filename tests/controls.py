@@ -1,0 +1,81 @@
+"""Contenders that must lose, be refused or fail: by them the tests know that the benchmarks' harness would see it."""
+
+import os
+import time
+
+import numpy as np
+
+import backprop_xp as bx
+from benchmarks.contenders import Contender
+from benchmarks.contenders.ours import Steps
+
+
+class Slowed(Steps):
+    """Every step is worked out `times` times, and the last result kept."""
+
+    def __init__(self, problem, times):
+        super().__init__(problem)
+        step = self.step
+
+        def repeated(*arguments):
+            for _ in range(times - 1):
+                step(*arguments)
+            return step(*arguments)
+
+        self.step = repeated
+
+
+class Wrong(Steps):
+    """The learning rate is larger by one part in a hundred."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        self.state = bx.sgd(problem.learning_rate * 1.01).init(self.params_)
+
+
+class Hoarder(Steps):
+    """Fills 64 MiB that it does not need, and lets go of them."""
+
+    def run(self, n_steps):
+        np.ones(2**23)
+        super().run(n_steps)
+
+
+class Raises(Steps):
+    """Fails in its first step."""
+
+    def run(self, n_steps):
+        raise ValueError("a step too far\nand more")
+
+
+class Dies(Steps):
+    """Its process ends in the first step."""
+
+    def run(self, n_steps):
+        os.write(2, b"last words\n")
+        os._exit(3)
+
+
+class Hangs(Steps):
+    """Never answers."""
+
+    def run(self, n_steps):
+        time.sleep(3600)
+
+
+class Chatty(Steps):
+    """Prints what would not be understood as an answer."""
+
+    def run(self, n_steps):
+        print("{} hello")
+        os.write(1, b"hello\n")
+        super().run(n_steps)
+
+
+def control(name, role="peer", **options):
+    return Contender(name, role, f"tests.controls:{name}", options)
+
+
+SLOWED = control("Slowed", times=5)
+WRONG = control("Wrong")
+MISSING = Contender("Missing", "peer", "tests.controls:Slowed", {}, "no_such_library", "pip install no-such-library")

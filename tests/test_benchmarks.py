@@ -1,0 +1,284 @@
+"""The benchmarks' harness: it sees who is slower, refuses who is wrong, shows who is missing, and times in turns."""
+
+import importlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from controls import MISSING, SLOWED, WRONG, control
+
+from backprop_xp import loops
+from benchmarks import contest, jobs, machine
+from benchmarks.contenders import COMPILED, INTERPRETED, ON_JAX, ON_NUMPY, ON_TORCH, S1, S2, fitting, growing, stepping
+from benchmarks.contest import CHECKED_STEPS, TOLERANCE, Harness, Plan, distance
+from benchmarks.problems import Problem
+
+ROOT = Path(__file__).parent.parent
+SMALL = Problem((3, 5, 4), 6, n_batches=4)
+# what pytest-xdist sets for its own processes would switch pytest-benchmark off in those started here
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+QUICK = Plan(3, 0.002, 1.0)
+AND = Problem((2, 1), 8, 1, "sgd", "sigmoid", "half_squared_error", "float64", "and")
+
+
+@pytest.fixture
+def harness():
+    with Harness(threads=1) as harness:
+        yield harness
+
+
+def made(contender, problem):
+    if contender.needs is not None:
+        pytest.importorskip(contender.needs)
+    module, _, name = contender.make.partition(":")
+    return getattr(importlib.import_module(module), name)(problem, **contender.options)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's compiler, by itself
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("contender", [*stepping("cpu"), ON_JAX, ON_TORCH], ids=lambda c: c.name)
+def test_contenders_take_the_same_steps(contender, optimizer):
+    problem = replace(SMALL, optimizer=optimizer)
+    taking_part = made(contender, problem)
+    taking_part.run(7)  # more than an epoch
+    if contender.make.endswith((":Products", ":Fit")):  # it trains nothing; it shuffles
+        assert taking_part.params() is None
+    else:
+        assert distance(problem, taking_part.params(), 7) < TOLERANCE / 10
+
+
+@pytest.mark.parametrize("contender", [INTERPRETED, COMPILED], ids=lambda c: c.name)
+def test_loops_take_the_same_steps(contender):
+    taking_part = made(contender, SMALL)
+    taking_part.run(7)
+    assert distance(SMALL, taking_part.params(), 7) < TOLERANCE / 10
+
+
+@pytest.mark.parametrize("contender", [S1, S2, ON_NUMPY], ids=lambda c: c.name)
+def test_the_tutorials_pair_takes_the_same_steps(contender):
+    taking_part = made(contender, AND)
+    taking_part.run(5)
+    assert distance(AND, taking_part.params(), 5) < 1e-12
+
+
+def test_what_is_expected_is_what_the_scalar_loops_say():
+    X, labels, _, params = SMALL.inputs()
+    params = loops.to_lists(params)
+    for k in range(5):
+        X_k, y_k = X[k % 4].tolist(), labels[k % 4].tolist()
+        params, _ = loops.step(SMALL.network, params, X_k, y_k, "cross_entropy", SMALL.learning_rate)
+    for leaf, expected in zip((leaf for layer in params for leaf in layer), SMALL.expected(5), strict=True):
+        np.testing.assert_allclose(np.reshape(leaf, expected.shape), expected, rtol=1e-12)
+
+
+def test_floor_multiplies_what_the_step_multiplies():
+    floor = made(stepping("cpu")[0], SMALL)
+    floor.run(4)
+    for triples in floor.triples:
+        assert sum(2 * A.shape[0] * A.shape[1] * B.shape[1] for A, B, _ in triples) == SMALL.flops
+        for A, B, product in triples:
+            np.testing.assert_allclose(product, A @ B, rtol=1e-5, atol=1e-6)
+
+
+def test_distance_sees_a_rate_that_is_off_and_nan_but_not_rounding():
+    expected = SMALL.expected(CHECKED_STEPS)
+    first = [leaf for layer in SMALL.params() for leaf in layer]
+    off = [start + 1.01 * (end - start) for start, end in zip(first, expected, strict=True)]
+    assert 0.009 < distance(SMALL, off, CHECKED_STEPS) < 0.011
+    assert distance(SMALL, [end.astype(np.float32) for end in expected], CHECKED_STEPS) == 0.0
+    assert not distance(SMALL, [np.full_like(end, np.nan) for end in expected], CHECKED_STEPS) <= TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def controlled(tmp_path_factory):
+    """The controls beside backprop_xp, run as the benchmarks are, and what pytest said."""
+    pytest.importorskip("pytest_benchmark")
+    folder = tmp_path_factory.mktemp("results")
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "benchmarks.conftest", "tests/controlled.py", "-q"),
+            *("-p", "no:cacheprovider", "--threads", "1", f"--benchmark-json={folder / 'peers.json'}"),
+        ],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    return folder, ran
+
+
+def test_a_slowed_contender_is_reported_as_slower(controlled):
+    from benchmarks.report import results
+
+    rows = {row.contender: row for row in results.load(controlled[0]).rows}
+    assert results.ratio(rows["Slowed"], rows["backprop_xp on NumPy"]) > 2.5  # it works five times as much
+
+
+def test_a_wrong_contender_is_refused_before_timing(controlled):
+    folder, ran = controlled
+    saved = json.loads((folder / "peers.json").read_text())
+    assert "Wrong" not in [result["extra_info"]["contender"] for result in saved["benchmarks"]]
+    (gap,) = (gap for gap in saved["gaps"] if gap["contender"] == "Wrong")
+    assert gap["kind"] == "refused"
+    assert re.search(r"differs from the others' by (0\.9\d|1) %", gap["reason"])
+    assert ran.returncode == 1
+    assert "1 failed, 2 passed, 1 skipped" in ran.stdout
+
+
+def test_a_missing_library_leaves_a_visible_gap_and_no_failure(controlled):
+    folder, ran = controlled
+    (gap,) = (gap for gap in json.loads((folder / "peers.json").read_text())["gaps"] if gap["contender"] == "Missing")
+    assert gap["kind"] == "missing"
+    assert gap["reason"] == "no_such_library is not installed: pip install no-such-library"
+    assert "SKIPPED [1]" in ran.stdout
+
+
+def test_turns_are_taken_round_by_round_and_each_round_begins_with_another(harness, monkeypatch):
+    asked = []
+    ask = contest.Process.ask
+
+    def noting(process, do, **arguments):
+        asked.append((process, do))
+        return ask(process, do, **arguments)
+
+    monkeypatch.setattr(contest.Process, "ask", noting)
+    outcomes = harness.hold(SMALL, [ON_NUMPY, S_BY_HAND, SLOWED], QUICK)
+    steps = [harness.processes[c.name] for c in (ON_NUMPY, S_BY_HAND, SLOWED)]
+    turns = [steps.index(process) for process, do in asked if do == "steps"][-9:]
+    assert turns == [0, 1, 2, 1, 2, 0, 2, 0, 1]
+    assert [len(outcome.seconds) for outcome in outcomes.values()] == [3, 3, 3]
+
+
+S_BY_HAND = stepping("cpu")[1]
+
+
+def test_a_case_predicted_to_take_too_long_is_left_out(harness):
+    plan = replace(QUICK, budget=1e-3)
+    assert harness.hold(SMALL, [ON_NUMPY], plan)[ON_NUMPY.name].gap is None
+    larger = replace(SMALL, batch=6 * 1000)
+    outcome = harness.hold(larger, [ON_NUMPY], plan)[ON_NUMPY.name]
+    assert outcome.gap == "over budget"
+    assert outcome.reason.startswith("predicted")
+    assert not outcome.seconds
+    assert harness.hold(SMALL, [ON_NUMPY], plan)[ON_NUMPY.name].gap is None
+
+
+def test_a_slow_contender_has_three_turns_and_no_more(harness):
+    outcome = harness.hold(SMALL, [ON_NUMPY], Plan(9, 0.002, longest=0.0))[ON_NUMPY.name]
+    assert len(outcome.seconds) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Raises", "ValueError: a step too far"),
+        ("Dies", "its process ended: last words"),
+        ("Hangs", "no answer in 1 s"),
+    ],
+)
+def test_a_contender_that_fails_does_not_disturb_the_others(harness, monkeypatch, name, reason):
+    monkeypatch.setattr(contest, "PATIENCE", 60.0 if name != "Hangs" else 1.0)
+    outcomes = harness.hold(SMALL, [control(name)], QUICK) | harness.hold(SMALL, [ON_NUMPY], QUICK)
+    assert outcomes[name].gap == "failed"
+    assert reason in outcomes[name].reason
+    assert len(outcomes[ON_NUMPY.name].seconds) == 3
+
+
+def test_what_a_contender_prints_is_no_answer(harness):
+    assert harness.hold(SMALL, [control("Chatty")], QUICK)["Chatty"].gap is None
+
+
+def test_a_missing_library_is_looked_for_once(harness, monkeypatch):
+    assert harness.hold(SMALL, [MISSING], QUICK)["Missing"].gap == "missing"
+    monkeypatch.setattr(contest, "Process", None)
+    assert harness.hold(SMALL, [MISSING], QUICK)["Missing"].gap == "missing"
+
+
+def test_a_wrong_contender_has_no_turn(harness):
+    outcome = harness.hold(SMALL, [WRONG], QUICK)["Wrong"]
+    assert (outcome.gap, outcome.seconds) == ("refused", [])
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak can be set back on Linux only")
+def test_memory_is_what_was_held_at_most(harness):
+    plan = replace(QUICK, fresh="case")
+    outcomes = harness.hold(SMALL, [ON_NUMPY, control("Hoarder")], plan)
+    beyond = {name: outcome.facts[-1]["memory"]["beyond_libraries"] for name, outcome in outcomes.items()}
+    assert beyond["Hoarder"] - beyond[ON_NUMPY.name] > 60 * 2**20
+    assert harness.processes == {}
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # all epochs are run, as the others do
+@pytest.mark.parametrize("contender", fitting("cpu"), ids=lambda c: c.name)
+def test_whole_jobs_learn_and_tell_how_well(contender, tmp_path):
+    path = jobs.prepare("digits", tmp_path)
+    taking_part = made(contender, jobs.Job(str(path), (32,), 10, 32, 15))
+    taking_part.run(1)
+    facts = taking_part.facts()
+    assert facts["accuracy"] > 0.93
+    assert len(facts["curve"]["seconds"]) == len(facts["curve"]["accuracy"]) == 15
+    assert facts["curve"]["seconds"] == sorted(facts["curve"]["seconds"])
+    assert facts["curve"]["accuracy"][0] < facts["curve"]["accuracy"][-1]
+    assert abs(facts["curve"]["accuracy"][-1] - facts["accuracy"]) < 0.03
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # all epochs are run, as the others do
+@pytest.mark.parametrize("contender", fitting("cpu"), ids=lambda c: c.name)
+def test_whole_jobs_of_one_output(contender, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 4)).astype(np.float32)
+    y = (X[:, :1] * X[:, 1:2] > 0).astype(np.float32)
+    np.savez(tmp_path / "a.npz", X=X[:500], y=y[:500], X_val=X[500:], y_val=y[500:])
+    taking_part = made(contender, jobs.Job(str(tmp_path / "a.npz"), (32,), 1, 16, 60))
+    taking_part.run(1)
+    assert taking_part.accuracy() > 0.9
+
+
+def test_an_epoch_is_fitted():
+    taking_part = made(growing("rows", "cpu")[0], SMALL)
+    fitted = []
+    taking_part.trainer.fit = lambda X, y: fitted.append(X.shape)
+    taking_part.run(2)
+    assert fitted == [(24, 3), (24, 3)]
+    by_steps = made(stepping("cpu")[3], SMALL)
+    by_steps.run(8)
+    assert by_steps.trainer.n_samples == 24
+
+
+def test_the_machines_record_names_no_host():
+    record = machine.record(threads=2)
+    assert record["processor"]
+    assert record["libraries"]["numpy"] == np.__version__
+    assert platform.node() not in json.dumps(record)
+    assert machine.name("AMD EPYC 9554 64-Core Processor", None) == f"amd-epyc-9554-{machine.cores()}-cores"
+    assert machine.name("anything", {"name": "NVIDIA H200"}) == "nvidia-h200"
+
+
+def test_run_report_and_compare_on_the_command_line(tmp_path):
+    pytest.importorskip("pytest_benchmark")
+
+    def call(*arguments):
+        command = [sys.executable, "-m", "benchmarks", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+
+    ran = call("run", "tutorial", "--quick", "--output", str(tmp_path / "a"))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    saved = json.loads((tmp_path / "a" / "tutorial.json").read_text())
+    assert saved["machine_info"]["options"] == {"scale": "short"}
+    assert {result["extra_info"]["contender"] for result in saved["benchmarks"]} == {S1.name, S2.name, ON_NUMPY.name}
+    reported = call("report", str(tmp_path / "a"))
+    assert reported.returncode == 0, reported.stdout + reported.stderr
+    assert (tmp_path / "a" / "report.html").exists()
+    compared = call("compare", str(tmp_path / "a"), str(tmp_path / "a"))
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    assert "within noise" in compared.stdout
+    refused = call("report", str(tmp_path / "nothing"))
+    assert refused.returncode == 2
+    assert len(refused.stderr.strip().splitlines()) == 1
