@@ -10,6 +10,7 @@ A benchmark file says
 """
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -143,6 +144,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError("the benchmarks need pytest-benchmark: pip install '.[bench]'")
+    if not hasattr(signal, "SIGSTOP"):
+        raise pytest.UsageError("the benchmarks stop processes whose turn it is not: they need Linux or macOS")
     config.stash[GAPS] = []
     config.option.benchmark_columns = ["median", "iqr", "rounds", "iterations"]
 

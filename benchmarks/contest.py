@@ -178,7 +178,12 @@ class Harness:
                 self._give_up(contender, outcome, failure)
         self._rounds(ready, task, plan, outcomes)
         for contender in ready:
-            self._finish(contender, task, plan, outcomes[contender.name])
+            outcome = outcomes[contender.name]
+            if outcome.gap is None:
+                try:
+                    self._finish(contender, task, plan, outcome)
+                except Unavailable as failure:
+                    self._give_up(contender, outcome, failure)
         return outcomes
 
     def _admit(self, contender: Contender, task: Task, plan: Plan, outcome: Outcome) -> None:
@@ -268,8 +273,6 @@ class Harness:
 
     def _finish(self, contender: Contender, task: Task, plan: Plan, outcome: Outcome) -> None:
         """Remember the pace, ask for the facts, and let go of the arrays."""
-        if outcome.gap is not None:
-            return
         self.paces.setdefault(contender.name, []).append((task.work, float(np.median(outcome.seconds))))
         process = self.processes.get(contender.name)
         if process is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from backprop_xp import backends
 from backprop_xp.errors import InputError
@@ -17,7 +18,6 @@ LIBRARIES = ("backprop-xp", "numpy", "scikit-learn", "jax", "torch", "numba", "c
 
 def record(threads: int) -> dict[str, Any]:
     """Return the machine as JSON values; what cannot be found out is None."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     cpu, gpu = processor(), device()
     return {
         "name": name(cpu, gpu),
@@ -27,7 +27,7 @@ def record(threads: int) -> dict[str, Any]:
         "memory_bytes": _memory(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "blas": f"{blas['name']} {blas['version']}",
+        "blas": blas(),
         "libraries": {library: _version(library) for library in LIBRARIES if _version(library)},
         "device": gpu,
     }
@@ -53,6 +53,13 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
     return found[1] if found else platform.processor() or platform.machine()
+
+
+def blas() -> str:
+    """Return NumPy's BLAS and, of OpenBLAS, for which processor it chose its kernels: half its rate may lie there."""
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    chosen = {str(pool["architecture"]) for pool in threadpool_info() if pool.get("internal_api") == "openblas"}
+    return ", ".join([f"{built['name']} {built['version']}", *(f"{kind} kernels" for kind in sorted(chosen))])
 
 
 def device() -> dict[str, Any] | None:

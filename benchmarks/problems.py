@@ -1,8 +1,8 @@
 """What a contender is given: a network, a rule and data, the same numbers for every one of them."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -94,14 +94,18 @@ class Problem:
 
     def expected(self, n_steps: int) -> list[Any]:
         """Return the parameters after that many steps, W and b by turns: by the core on NumPy in float64."""
-        problem = Problem(**{**asdict(self), "dtype": "float64"})
-        X, _, Y, _ = problem.inputs()
-        step = bx.make_step(self.network, self.loss, self.rule)
-        params = tuple((W.astype("float64"), b.astype("float64")) for W, b in self.params())
-        state = self.rule.init(params)
-        for k in range(n_steps):
-            params, state, _ = step(params, state, X[k % self.n_batches], Y[k % self.n_batches])
-        return [leaf for layer in params for leaf in layer]
+        return _expected(self, n_steps)
+
+
+@lru_cache(maxsize=1)  # every contender of a case is held against it
+def _expected(problem: Problem, n_steps: int) -> list[Any]:
+    X, _, Y, _ = replace(problem, dtype="float64").inputs()
+    step = bx.make_step(problem.network, problem.loss, problem.rule)
+    params = tuple((W.astype("float64"), b.astype("float64")) for W, b in problem.params())
+    state = problem.rule.init(params)
+    for k in range(n_steps):
+        params, state, _ = step(params, state, X[k % problem.n_batches], Y[k % problem.n_batches])
+    return [leaf for layer in params for leaf in layer]
 
 
 def _normal(problem: Problem) -> tuple[Any, Any]:

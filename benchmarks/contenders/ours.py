@@ -1,5 +1,6 @@
 """backprop_xp: its step on any backend, and an epoch of its Trainer."""
 
+import importlib
 from typing import Any
 
 import backprop_xp as bx
@@ -13,6 +14,7 @@ class Steps:
     def __init__(self, problem: Problem, backend: str = "numpy", device: str = "cpu") -> None:
         there = backends.select(device, backend, problem.dtype)
         X, _, Y, params = problem.inputs()
+        self.library = backend
         self.batches = [
             (backends.to_device(Xb, there), backends.to_device(Yb, there)) for Xb, Yb in zip(X, Y, strict=True)
         ]
@@ -33,6 +35,10 @@ class Steps:
         """Return the parameters."""
         return [backends.to_host(leaf) for layer in self.params_ for leaf in layer]
 
+    def facts(self) -> dict[str, Any]:
+        """Return the memory that was taken, where that is not the host's."""
+        return _device_memory(self.library)
+
 
 class Fit:
     """Trainer.fit: shuffled minibatches, an epoch at a time from the start. `counts` is what a step is here."""
@@ -52,3 +58,15 @@ class Fit:
 
     def params(self) -> None:
         """Shuffled rows: nothing to compare."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return the memory that was taken, where that is not the host's."""
+        return _device_memory(self.trainer.backend.name)
+
+
+def _device_memory(library: str) -> dict[str, Any]:
+    """Return what CuPy's pool has taken from the device at most, in bytes; nothing for other libraries."""
+    if library != "cupy":
+        return {}
+    taken = importlib.import_module("cupy").get_default_memory_pool().total_bytes()
+    return {"memory": dict.fromkeys(("peak", "beyond_libraries", "beyond_data"), taken)}
