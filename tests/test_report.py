@@ -20,7 +20,7 @@ from benchmarks.report.machine import machine_table
 from benchmarks.report.markup import table, to_markdown
 from benchmarks.report.pictures import growth, jobs, loops, palette, peers, tutorial
 from benchmarks.report.pictures.palette import COLOURS
-from benchmarks.report.results import Spread, load, ratio
+from benchmarks.report.results import Spread, load, ratio, ratio_spread
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -295,6 +295,13 @@ def test_a_crossover_is_never_extrapolated_and_may_lie_on_a_size():
     assert scaling.crossovers(low, {1.0: 0.5, 2.0: 4.0, 4.0: 1.0}) == pytest.approx([2**0.5, 2 * 2 ** (1 / 3)])
 
 
+def test_lines_that_meet_within_the_noise_cross_once_or_not_at_all():
+    flat, wavy = dict.fromkeys([1.0, 2.0, 4.0, 8.0, 16.0], 1.0), {1.0: 0.5, 2.0: 1.01, 4.0: 0.99, 8.0: 1.02, 16.0: 2.0}
+    assert len(scaling.crossovers(flat, wavy)) == 3
+    assert scaling.crossovers(flat, wavy, level={2.0, 4.0, 8.0}) == pytest.approx([8.0])
+    assert scaling.crossovers(flat, {**wavy, 16.0: 0.5}, level={2.0, 4.0, 8.0}) == []
+
+
 def growth_case(size):
     return {"axis": "hidden", "size": size, "shape": "x", "batch": 32, "device": "cpu"}
 
@@ -436,6 +443,18 @@ def test_crossovers_are_marked_and_said(full):
     assert f"{COMPILED} and {OURS} cross at hidden {wording.number(crossed, 2)}." in by_hidden.description
     assert f"≈ {wording.number(crossed, 2)}" in by_hidden.svg
     assert f"{OURS} is below {INTERPRETED} at every size that both have." in by_batch.description
+
+
+def test_lines_that_meet_within_the_noise_are_said_to(tmp_path):
+    times = {16: ([1.0, 1.1, 1.2], [2.0, 2.1, 2.3]), 32: ([1.0, 1.1, 1.2], [1.1, 1.05, 1.2])}
+    rows = [
+        made
+        for hidden, (ours, theirs) in times.items()
+        for made in exact("loops", {"hidden": hidden, "batch": 32}, {OURS: ours, COMPILED: theirs}, {COMPILED: "loops"})
+    ]
+    save(tmp_path, "loops", rows)
+    *_, by_hidden, _ = loops.pictures(load(tmp_path))
+    assert f"{OURS} is below {COMPILED} wherever they differ by more than the noise." in by_hidden.description
 
 
 def test_bars_say_ours_floor_peer_and_gaps(full):
@@ -625,7 +644,12 @@ def test_findings_tell_losses_and_wins(full):
     number = f"{wording.number(min(medians), 2)} to {wording.number(max(medians), 2)}{wording.TIMES}"
     assert f"Of 50 measured cells compiled loops (numba) win {sum(m < 1 for m in medians)}" in said[number]
     marks = [line[1].mark for line in tables.steps(full).rows]
-    assert f"behind in {marks.count('behind')}," in said[f"{marks.count('ahead')} of 10"]
+    of_peers = said[f"{marks.count('ahead')} of 10"]
+    assert f"behind in {marks.count('behind')}," in of_peers
+    for peer in (name for name, (role, _, _) in PEERS.items() if role == "peer"):
+        pairs = [(case.row(OURS), case.row(peer)) for case in full.cases("peers") if case.row(peer)]
+        wins = sum(ratio_spread(*pair).high < 1 for pair in pairs)
+        assert f"{peer} in {wins} of 10" in of_peers
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -818,6 +842,26 @@ def test_a_change_within_the_drift_of_machines_is_noise(tmp_path):
     (pair,) = comparison.compare(load(tmp_path / "a"), load(tmp_path / "b")).pairs
     assert pair.low > 1
     assert pair.verdict == comparison.NOISE
+
+
+@pytest.mark.parametrize(("where", "verdict"), [("amd-epyc-2-cores", "noise"), ("another", "noise")])
+def test_how_far_a_machine_drifted_is_told_from_what_no_change_can_move(tmp_path, where, verdict):
+    changes = {(shape, name): 0.8 for shape, _, _ in SHAPES for name, (role, _, _) in PEERS.items() if role == "peer"}
+    ours = {("784-128-10", OURS): 0.85, ("2-4-2", OURS): 0.5}
+    before = peers_at(tmp_path / "a", 1)
+    after = peers_at(tmp_path / "b", 2, {**changes, **ours})
+    runs = [dataclasses.replace(run, machine={**run.machine, "name": where}) for run in after.runs]
+    found = comparison.compare(before, dataclasses.replace(after, runs=tuple(runs)))
+    of_ours = {pair.a.case["shape"]: pair for pair in found.pairs if pair.a.contender == OURS}
+    assert verdict in of_ours["784-128-10"].verdict
+    assert of_ours["2-4-2"].verdict == comparison.FASTER
+    assert of_ours["64-64-10"].verdict == comparison.NOISE
+    if where != "another":
+        moved = [pair.ratio for pair in found.pairs if pair.a.role == "peer" and pair.a.contender != "scikit-learn MLP"]
+        assert found.drift == pytest.approx(max(max(r, 1 / r) for r in moved) ** comparison.MARGIN - 1)
+        assert f"as {len(moved)} contenders show that are not ours" in comparison.text(found)
+    else:
+        assert found.drift == comparison.UNTOLD_DRIFT
 
 
 def test_of_too_few_rounds_nothing_is_claimed(tmp_path):

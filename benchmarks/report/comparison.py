@@ -19,8 +19,15 @@ from benchmarks.report.wording import case_name, count, duration, number
 
 SLOWER, FASTER, NOISE = "slower", "faster", "within noise"
 # Rounds within a run can't show the slow drifts of a shared machine (a neighbour, the clock, where memory came to lie),
-# which move a whole run: a smaller change than this is noise whatever the rounds say.
-DRIFT = 0.03
+# which move a whole run. How far they did is told from the contenders that no change of ours can move: a change must be
+# larger than the largest of theirs, by a margin, since ours calls more functions a step and moves more than they do.
+# (Of 300 pairs of one commit on a shared machine of two cores 18 were beyond the largest, 1 beyond it and the margin.)
+LEAST_DRIFT = 0.03
+MARGIN = 1.5  # of logarithms
+# Without enough of them, or between two machines: of those 300 pairs one in six differed by more than this.
+UNTOLD_DRIFT = 0.3
+CONTROLS = ("peer", "loops")
+ON_OUR_BLAS = "scikit-learn MLP"  # a peer that moves with NumPy's BLAS, as ours does
 CONFIDENCE = 0.99
 RESAMPLES = 2000
 ENOUGH = 8  # rounds; the median of fewer lies outside all of them more often than once in a hundred
@@ -34,6 +41,7 @@ class Pair:
     b: Row
     low: float
     high: float
+    drift: float
 
     @property
     def ratio(self) -> float:
@@ -43,9 +51,9 @@ class Pair:
     @property
     def verdict(self) -> str:
         """What the interval and the drift of machines allow to be said."""
-        if self.low > 1 and self.ratio > 1 + DRIFT:
+        if self.low > 1 and self.ratio > 1 + self.drift:
             return SLOWER
-        return FASTER if self.high < 1 and self.ratio < 1 / (1 + DRIFT) else NOISE
+        return FASTER if self.high < 1 and self.ratio < 1 / (1 + self.drift) else NOISE
 
     @property
     def name(self) -> str:
@@ -63,6 +71,8 @@ class Comparison:
     across : our best against our best where contender or device differ, as between a CPU and a GPU
     only_a, only_b : what has no counterpart
     a, b : the machines and commits in a line each
+    drift : the change that is noise on this machine, between these two runs
+    n_controls : the contenders that this was told from
     """
 
     pairs: tuple[Pair, ...]
@@ -71,19 +81,23 @@ class Comparison:
     only_b: tuple[Row, ...]
     a: str
     b: str
+    drift: float
+    n_controls: int
 
 
 def compare(a: Results, b: Results) -> Comparison:
     """Return b held against a: a ratio above 1 is b being slower."""
     before, after = ({_key(row): row for row in results.rows} for results in (a, b))
-    pairs = [_pair(before[key], after[key]) for key in before if key in after]
-    across = list(_across(a, b))
+    same = [(before[key], after[key]) for key in before if key in after]
+    moved = _moved(same) if a.machine.get("name") == b.machine.get("name") else []
+    drift = max(LEAST_DRIFT, math.expm1(MARGIN * max(moved))) if len(moved) >= ENOUGH else UNTOLD_DRIFT
+    pairs, across = ([_pair(*rows, drift) for rows in found] for found in (same, _across(a, b)))
     paired = {id(row) for pair in across for row in (pair.a, pair.b)}
     only_a, only_b = (
         tuple(row for key, row in these.items() if key not in those and id(row) not in paired)
         for these, those in ((before, after), (after, before))
     )
-    return Comparison(tuple(pairs), tuple(across), only_a, only_b, _line(a), _line(b))
+    return Comparison(tuple(pairs), tuple(across), only_a, only_b, _line(a), _line(b), drift, len(moved))
 
 
 def _key(row: Row) -> tuple[Any, ...]:
@@ -101,12 +115,12 @@ def _line(results: Results) -> str:
     return ", ".join([machine_line(results), *more])
 
 
-def _across(a: Results, b: Results) -> Iterable[Pair]:
+def _across(a: Results, b: Results) -> Iterable[tuple[Row, Row]]:
     """Yield our best of a with our best of b, case by case whatever the device, where those are not the same thing."""
     before, after = _best(a), _best(b)
     for place in before:
         if place in after and _at(before[place]) != _at(after[place]):
-            yield _pair(before[place], after[place])
+            yield before[place], after[place]
 
 
 def _best(results: Results) -> dict[tuple[Any, ...], Row]:
@@ -118,8 +132,15 @@ def _best(results: Results) -> dict[tuple[Any, ...], Row]:
     return found
 
 
-def _pair(a: Row, b: Row) -> Pair:
-    return Pair(a, b, *_interval(a, b))
+def _moved(same: Iterable[tuple[Row, Row]]) -> list[float]:
+    """Return how far, in logarithms, those moved that no change of ours can move; of few such, all but ours."""
+    others = [(a, abs(math.log(b.median / a.median))) for a, b in same if a.role != "ours"]
+    controls = [moved for a, moved in others if a.role in CONTROLS and a.contender != ON_OUR_BLAS]
+    return controls if len(controls) >= ENOUGH else [moved for _, moved in others]
+
+
+def _pair(a: Row, b: Row, drift: float) -> Pair:
+    return Pair(a, b, *_interval(a, b), drift)
 
 
 def _interval(a: Row, b: Row) -> tuple[float, float]:
@@ -177,7 +198,7 @@ def only(rows: Iterable[Row]) -> Table:
 
 def text(comparison: Comparison) -> str:
     """Return the comparison for a terminal."""
-    parts = [f"a: {comparison.a}", f"b: {comparison.b}", ""]
+    parts = [f"a: {comparison.a}", f"b: {comparison.b}", f"noise: {_noise(comparison)}", ""]
     for title, pairs in _groups(comparison):
         parts += [f"{title} ({summary(pairs)})", *_aligned(numbers(pairs)), ""]
     for name, rows in (("a", comparison.only_a), ("b", comparison.only_b)):
@@ -211,16 +232,23 @@ def write(comparison: Comparison, path: Path) -> None:
         nothing = paragraph("The two share no contender in any case.")
         sections.append(Section("nothing", "Nothing", "Nothing to compare", nothing))
     sections.append(Section("only", "In one alone", "What only one of them has", _only(comparison)))
-    sections.append(Section("rule", "The rule", "When a change is called one", paragraph(_RULE)))
+    sections.append(Section("rule", "The rule", "When a change is called one", paragraph(_rule(comparison))))
     lead = "A ratio is b over a: above 1, b is the slower one."
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document("backprop_xp, compared", lead, sections), encoding="utf-8")
 
 
-_RULE = f"""The interval is a bootstrap of the ratio of medians, the rounds of each side drawn anew and independently;
-of fewer than {ENOUGH} rounds it is their whole range. A change is called slower or faster where the interval of
-{CONFIDENCE:.0%} excludes 1 and the change is beyond {DRIFT:.0%}: drifts of a shared machine that are slower than a run
-can't be seen in its rounds."""
+def _noise(comparison: Comparison) -> str:
+    if comparison.n_controls >= ENOUGH:
+        return f"changes of up to {comparison.drift:.0%}, as {comparison.n_controls} contenders show that are not ours"
+    return f"changes of up to {comparison.drift:.0%}: too few contenders show how far the machine drifted"
+
+
+def _rule(comparison: Comparison) -> str:
+    return f"""The interval is a bootstrap of the ratio of medians, the rounds of each side drawn anew and
+    independently; of fewer than {ENOUGH} rounds it is their whole range. A change is called slower or faster where the
+    interval of {CONFIDENCE:.0%} excludes 1 and the change is beyond the drift of the machine between the two runs,
+    which their rounds cannot show: here {_noise(comparison)}."""
 
 
 def _section(pairs: tuple[Pair, ...], n: int) -> str:

@@ -79,7 +79,20 @@ def _against_peers(cases: list[Case], on: str) -> list[Finding]:
     ends = sorted(zip(spreads, pairs, strict=True), key=lambda end: end[0].median)
     ends = [ends[0], ends[-1]] if len(ends) > 1 else ends
     said = [f"{factor(s.median)} the time of {b.contender} ({case_name(b.case)})" for s, (_, b) in ends]
-    return [Finding(f"{ahead} of {len(pairs)}", f"{counts} {'From ' * (len(said) > 1)}{' to '.join(said)}.")]
+    text = f"{counts} {'From ' * (len(said) > 1)}{' to '.join(said)}. {_peer_by_peer(cases)}"
+    return [Finding(f"{ahead} of {len(pairs)}", text)]
+
+
+def _peer_by_peer(cases: list[Case]) -> str:
+    """Return in how many networks ours is ahead of each peer."""
+    met: dict[str, list[bool]] = {}
+    for case in cases:
+        ours = case.best("ours")
+        for row in case.rows if ours else ():
+            if ours and row.role == "peer":
+                met.setdefault(row.contender, []).append(ratio_spread(ours, row).high < 1)
+    said = (f"{name} in {sum(wins)} of {len(wins)}" for name, wins in met.items())
+    return f"Peer by peer, ahead of {'; '.join(said)}."
 
 
 def _jobs(results: Results) -> list[Finding]:

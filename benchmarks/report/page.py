@@ -32,9 +32,9 @@ WORDS = {
     "tutorial": """The tutorials' own two versions of the AND system: a gradient looped over rows and weights, and one
     written with matrices.""",
     "peers": """One step of the same network on the same rows; everybody's parameters were compared beforehand. Bars are
-    times the matrix products alone, called one by one: what would be left if all else cost nothing. Compiled steps can
-    lie below them at small sizes, where calling costs more than multiplying. The best peer is the fastest of the other
-    libraries; what is written by hand for these networks alone is no peer.""",
+    times the matrix products alone, called one by one through NumPy's BLAS (on a GPU, CuPy's): what would be left of
+    our step if all else cost nothing. A peer that brings its own products, or compiles the whole step, can lie below.
+    The best peer is the fastest of the other libraries; what is written by hand for these networks is no peer.""",
     "jobs": """From loaded arrays to a fitted model, with everybody's own shuffling, batches and records. Memory is the
     peak of the whole process, and of it what fitting added.""",
     "growth": """One size varied, all else held. Dispatch-bound: a step takes less than twice the time of the smallest

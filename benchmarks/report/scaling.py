@@ -1,7 +1,7 @@
 """How time grows with size: fitted exponents, crossovers, regimes, and the share of the machine's matrix rate."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,15 +28,18 @@ def fit(times: Mapping[float, float]) -> Fit | None:
     return Fit(float(slope), min(times), max(times))
 
 
-def crossovers(a: Mapping[float, float], b: Mapping[float, float]) -> list[float]:
+def crossovers(
+    a: Mapping[float, float], b: Mapping[float, float], level: Collection[float] = frozenset()
+) -> list[float]:
     """Return the sizes at which two lines cross, straight on log-log paper between measured neighbours.
 
     Parameters
     ----------
     a, b : size -> seconds; only sizes that both have are looked at, and nothing beyond them
+    level : the sizes at which neither can be said to be ahead: there the lines meet, and cross if they part otherwise
     """
     sizes = sorted(set(a) & set(b))
-    gaps = [math.log(a[size] / b[size]) for size in sizes]
+    gaps = [0.0 if size in level else math.log(a[size] / b[size]) for size in sizes]
     found, sign = [], 0.0
     for position, gap in enumerate(gaps):
         if gap and sign and math.copysign(1, gap) != sign:
@@ -77,9 +80,9 @@ class Axis:
         """Return what a step waits for at each size that has a floor to compare with.
 
         Dispatch: less than twice the time at the smallest size, so the size hardly matters. Arithmetic: the matrix
-        products alone take at least half of the step. Memory: neither.
+        products alone take at least half of the step. Memory: neither. Depth changes no regime: it adds equal layers.
         """
-        rows = self.rows(contender)
+        rows = self.rows(contender) if self.name != "depth" else {}
         floors = {size: self.cases[size].best("floor") for size in rows}
         found = {}
         for size, row in rows.items():

@@ -127,11 +127,23 @@ def draw_lines(figure: Figure, lines: Lines, more: Sequence[Entry] = ()) -> None
         _line(axes, contender, points)
     log_axes(axes, lines)
     axes.set_xlabel(lines.xlabel)
-    for size, value in lines.marks:
-        axes.plot([size], [value], "o", markersize=9, markerfacecolor="none", color=ink("ink"), markeredgewidth=1.4)
-        axes.annotate(f"≈ {number(size, 2)}", (size, value), (7, -8), textcoords="offset points", size=SMALL,
-                      weight="bold", va="center")  # fmt: skip
+    _rings(axes, lines.marks)
     draw_legend(figure, legend, figure.get_figheight() * 72 - legend_height(legend) - 4)
+
+
+def _rings(axes: Axes, marks: Sequence[tuple[float, float]]) -> None:
+    """Mark places with their size beside them: at the left in the right half, and above where one stands below."""
+    before, below = 0.0, False
+    for size, value in sorted(marks):
+        axes.plot([size], [value], "o", markersize=9, markerfacecolor="none", color=ink("ink"), markeredgewidth=1.4)
+        below = not (below and size < 8 * before)
+        start, end = (math.log(limit) for limit in axes.get_xlim())
+        left = math.log(size) > (start + end) / 2
+        axes.annotate(
+            f"≈ {number(size, 2)}", (size, value), (-7 if left else 7, -9 if below else 11), textcoords="offset points",
+            size=SMALL, weight="bold", va="center", ha="right" if left else "left",
+        )  # fmt: skip
+        before = size
 
 
 def _line(axes: Axes, contender: str, points: Mapping[float, Spread]) -> None:
