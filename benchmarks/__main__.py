@@ -43,48 +43,59 @@ def run(
     suites: Annotated[list[Suite] | None, typer.Argument(help="Which suites. Default: all of them.")] = None,
     quick: Annotated[bool, typer.Option(help="Few cases and rounds: minutes in all, for a look.")] = False,
     gpu: Annotated[bool, typer.Option(help="Only what runs on a CUDA device.")] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Processors for every contender.")] = machine.cores(),
+    threads: Annotated[
+        int, typer.Option(min=1, max=machine.cores(), help="Processors for every contender.")
+    ] = machine.cores(),
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder of the results. Default: benchmarks/results/ and the machine's name."),
+        typer.Option(
+            help="Folder of the results. Default: benchmarks/results/ and the machine's name, with -quick or -gpu."
+        ),
     ] = None,
 ) -> None:
     """Measure, and write a file of results a suite: pytest-benchmark's JSON. About half an hour, or minutes if --quick.
 
-    Leave the machine alone meanwhile. Ctrl-C keeps what was measured of the suite that was running. A contender that
-    is not installed, or a case that would take too long, is left out and named.
+    Leave the machine alone meanwhile. Ctrl-C keeps what was measured so far. A contender that is not installed, or a
+    case that would take too long, is left out and named.
     """
-    folder = output or RESULTS / (machine.record(threads)["name"] + ("-quick" if quick else ""))
+    folder = output or _folder(threads, "-quick" * quick + "-gpu" * gpu)
     folder.mkdir(parents=True, exist_ok=True)
-    scale = "short" if quick else "full"
-    failed = []
+    selected = ("-m", "gpu") if gpu else ()
+    codes = {}
     for suite in suites or list(Suite):
-        path = folder.resolve() / f"{suite}.json"
-        path.unlink(missing_ok=True)
-        code = _pytest(
-            *(HERE / f"bench_{suite}.py", "-v", "--scale", scale, "--threads", threads, f"--benchmark-json={path}"),
-            *(("-m", "gpu") if gpu else ()),
-        )
-        if path.exists():
-            _compact(path)
-        if code == INTERRUPTED:
-            raise typer.Exit(130)
-        if code not in (0, NOTHING_SELECTED):
-            failed.append(suite.value)
+        part = folder.resolve() / f"{suite}.json.part"
+        options = "--scale", "short" if quick else "full", "--threads", threads, f"--benchmark-json={part}"
+        codes[suite] = _pytest(HERE / f"bench_{suite}.py", "-v", *options, *selected)
+        if part.exists():
+            _compact(part)
+            part.replace(part.with_suffix(""))
+        else:
+            typer.echo(f"nothing was measured of {suite}")
+        if codes[suite] == INTERRUPTED:
+            break
     typer.echo(f"\nresults in {folder}; python -m benchmarks report {folder} draws them")
+    if INTERRUPTED in codes.values():
+        raise typer.Exit(130)
+    failed = [suite.value for suite, code in codes.items() if code not in (0, NOTHING_SELECTED)]
     if failed:
         raise InputError(f"not all went well in {', '.join(failed)}: see above")
 
 
+def _folder(threads: int, kind: str = "") -> Path:
+    return RESULTS / f"{machine.record(threads)['name']}{kind}"
+
+
 def _pytest(*arguments: object) -> int:
-    """Run pytest and return its exit code; Ctrl-C reaches it too, and it writes what it has."""
+    """Run pytest and return its exit code; Ctrl-C reaches it too, and it writes what it has, however often it comes."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)]
+    interrupted = False
     with subprocess.Popen(command, cwd=HERE.parent) as process:
         while True:
             try:
-                return process.wait()
+                code = process.wait()
+                return INTERRUPTED if interrupted else code
             except KeyboardInterrupt:
-                continue
+                interrupted = True
 
 
 def _compact(path: Path) -> None:
@@ -100,7 +111,8 @@ def _compact(path: Path) -> None:
 @app.command()
 def report(
     folder: Annotated[
-        Path | None, typer.Argument(help="A folder of results. Default: the one written last.", show_default=False)
+        Path | None,
+        typer.Argument(help="A folder of results. Default: this machine's, the one written last.", show_default=False),
     ] = None,
     readme: Annotated[bool, typer.Option(help="Renew the section of README.md that shows measurements too.")] = False,
 ) -> None:
@@ -108,11 +120,13 @@ def report(
     from benchmarks.report import page, results
     from benchmarks.report import readme as section
 
-    folder = folder or _written_last()
+    folder = folder or (_folder(machine.cores()) if readme else _written_last())
     found = results.load(folder)
+    if readme and found.machine.get("options") != {"scale": "full"}:
+        raise InputError(f"README shows full runs only, and {folder} is a short one: python -m benchmarks run")
     typer.echo(f"wrote {page.write(found, folder)}")
     if readme:
-        text = section.section(found, folder / "pictures")
+        text = section.section(found, folder / "readme")
         changed = section.update(HERE.parent / "README.md", text)
         typer.echo(f"README.md {'is renewed' if changed else 'was up to date'}")
 
@@ -134,9 +148,15 @@ def compare(
 
 
 def _written_last() -> Path:
-    written = {path: path.stat().st_mtime for path in RESULTS.glob("*/*.json")}
+    """Return the folder of this machine that was written last: of a full, a quick or a GPU's run."""
+    folders = [_folder(machine.cores(), kind) for kind in ("", "-quick", "-gpu", "-quick-gpu")]
+    written = {path: path.stat().st_mtime for folder in folders for path in folder.glob("*.json")}
     if not written:
-        raise InputError(f"there are no results in {RESULTS}: python -m benchmarks run --quick")
+        others = sorted(path.parent.name for path in RESULTS.glob("*/peers.json"))
+        raise InputError(
+            f"there are no results of this machine in {RESULTS}: python -m benchmarks run --quick makes some; "
+            f"those of {', '.join(others) or 'no other'} are there"
+        )
     return max(written, key=lambda path: written[path]).parent
 
 
@@ -145,8 +165,14 @@ def main() -> None:
     try:
         app(prog_name="python -m benchmarks")
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(_said(str(error)))
+    except OSError as error:  # a folder that is a file, or may not be written
+        sys.exit(_said(f"{error.filename}: {error.strerror}; name another with --output, or another folder"))
+
+
+def _said(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

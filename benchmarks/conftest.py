@@ -11,6 +11,7 @@ A benchmark file says
 
 import json
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -146,8 +147,18 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("the benchmarks need pytest-benchmark: pip install '.[bench]'")
     if not hasattr(signal, "SIGSTOP"):
         raise pytest.UsageError("the benchmarks stop processes whose turn it is not: they need Linux or macOS")
+    if getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("the benchmarks take turns, so they cannot run beside each other: leave -n out")
+    if not 1 <= config.option.threads <= machine.cores():
+        raise pytest.UsageError(f"--threads must be 1 to {machine.cores()} here, not {config.option.threads}")
     config.stash[GAPS] = []
     config.option.benchmark_columns = ["median", "iqr", "rounds", "iterations"]
+
+
+def pytest_sessionstart() -> None:
+    # That no contender has a figure is said by every test, and is no fault. pytest-benchmark warns of it when the
+    # session ends, where only the filters of the whole session hold.
+    warnings.filterwarnings("ignore", message="Not saving anything")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -37,6 +37,9 @@ class Task(Protocol):
     def params(self) -> Any:
         """Return the first parameters."""
 
+    def of_round(self, k: int) -> "Task":
+        """Return the task of a round in which it is done anew."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -147,16 +150,17 @@ class Harness:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.processes: dict[str, Process] = {}
-        self.absent: dict[str, Unavailable] = {}
-        self.paces: dict[str, list[tuple[int, float]]] = {}
+        # by the contender, not its name: on the CPU and on CUDA it may have the same
+        self.processes: dict[Contender, Process] = {}
+        self.absent: dict[Contender, Unavailable] = {}
+        self.paces: dict[Contender, list[tuple[int, float]]] = {}
 
     def __enter__(self) -> "Harness":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in list(self.processes):
-            self._end(name)
+        for contender in list(self.processes):
+            self._end(contender)
 
     def hold(self, task: Task, contenders: Sequence[Contender], plan: Plan) -> dict[str, Outcome]:
         """Return what came of every contender.
@@ -188,15 +192,15 @@ class Harness:
 
     def _admit(self, contender: Contender, task: Task, plan: Plan, outcome: Outcome) -> None:
         """Build the contender, compare its steps, warm it up, and choose how many steps a turn has."""
-        if contender.name in self.absent:
-            raise self.absent[contender.name]
+        if contender in self.absent:
+            raise self.absent[contender]
         self._allow(contender, task, plan.budget, CHECKED_STEPS + 5 * plan.steps)
         if plan.fresh == "round":
             outcome.steps = plan.steps
             return
         self._prepare(contender, task)
         self._compare(contender, task)
-        process = self.processes[contender.name]
+        process = self.processes[contender]
         process.ask("steps", n=plan.steps)
         outcome.steps = plan.steps
         while (taken := process.ask("steps", n=outcome.steps)["seconds"]) < plan.seconds / 2:
@@ -210,9 +214,9 @@ class Harness:
             raise Unavailable("over budget", reason)
 
     def _prepare(self, contender: Contender, task: Task) -> None:
-        process = self.processes.get(contender.name)
+        process = self.processes.get(contender)
         if process is None:
-            process = self.processes[contender.name] = Process(self.threads)
+            process = self.processes[contender] = Process(self.threads)
         kind = f"{type(task).__module__}:{type(task).__qualname__}"
         try:
             process.ask(
@@ -227,13 +231,13 @@ class Harness:
             if failure.gap == "missing" and contender.install:
                 failure.reason += f": {contender.install}"
             if failure.gap in ("missing", "no device"):
-                self.absent[contender.name] = failure
+                self.absent[contender] = failure
             raise
 
     def _compare(self, contender: Contender, task: Task) -> None:
         """Refuse a contender whose steps are not the task's."""
-        process = self.processes[contender.name]
-        process.ask("steps", n=CHECKED_STEPS)
+        process = self.processes[contender]
+        process.ask("check", n=CHECKED_STEPS)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "params.npz"
             if not process.ask("save", path=str(path))["saved"]:
@@ -254,7 +258,7 @@ class Harness:
             for contender in playing[first:] + playing[:first]:
                 outcome = outcomes[contender.name]
                 try:
-                    self._turn(contender, task, plan, outcome)
+                    self._turn(contender, task, plan, outcome, k)
                 except Unavailable as failure:
                     self._give_up(contender, outcome, failure)
                     playing.remove(contender)
@@ -262,39 +266,39 @@ class Harness:
                 if len(outcome.seconds) >= 3 and sum(outcome.seconds) * outcome.steps > plan.longest:
                     playing.remove(contender)
 
-    def _turn(self, contender: Contender, task: Task, plan: Plan, outcome: Outcome) -> None:
+    def _turn(self, contender: Contender, task: Task, plan: Plan, outcome: Outcome, k: int) -> None:
         if plan.fresh == "round":
-            self._prepare(contender, task)
-        process = self.processes[contender.name]
+            self._prepare(contender, task.of_round(k))
+        process = self.processes[contender]
         outcome.seconds.append(process.ask("steps", n=outcome.steps)["seconds"] / outcome.steps)
         if plan.fresh == "round":
             outcome.facts.append(process.ask("facts"))
-            self._end(contender.name)
+            self._end(contender)
 
     def _finish(self, contender: Contender, task: Task, plan: Plan, outcome: Outcome) -> None:
         """Remember the pace, ask for the facts, and let go of the arrays."""
-        self.paces.setdefault(contender.name, []).append((task.work, float(np.median(outcome.seconds))))
-        process = self.processes.get(contender.name)
+        self.paces.setdefault(contender, []).append((task.work, float(np.median(outcome.seconds))))
+        process = self.processes.get(contender)
         if process is not None:
             outcome.facts.append(process.ask("facts"))
             process.ask("release")
             if plan.fresh == "case":
-                self._end(contender.name)
+                self._end(contender)
 
     def _predicted(self, contender: Contender, task: Task) -> float | None:
         """Return seconds a step, in proportion to the work: the least that follows from cases seen; None before any.
 
-        Time grows no faster than work, so each case seen gives a bound from above, and those near by a close one.
+        It is taken that time grows no faster than work: then each case seen gives a bound, and a near one a close one.
         """
-        seen = self.paces.get(contender.name, ())
+        seen = self.paces.get(contender, ())
         return min((seconds * max(1.0, task.work / work) for work, seconds in seen), default=None)
 
     def _give_up(self, contender: Contender, outcome: Outcome, failure: Unavailable) -> None:
         outcome.gap, outcome.reason, outcome.seconds = failure.gap, failure.reason, []
-        self._end(contender.name)
+        self._end(contender)
 
-    def _end(self, name: str) -> None:
-        process = self.processes.pop(name, None)
+    def _end(self, contender: Contender) -> None:
+        process = self.processes.pop(contender, None)
         if process is not None:
             process.close()
 
@@ -302,8 +306,8 @@ class Harness:
 def distance(task: Task, params: Sequence[Any], n_steps: int) -> float:
     """Return the largest distance, over the leaves, between an update and the one expected, in parts of its norm.
 
-    What rounding the parameters to their own type may do in each step is taken off: deep below many sigmoids an update
-    is smaller than that.
+    What rounding the parameters to their own type may do in each step is taken off. Deep below many sigmoids an update
+    is smaller than that, and nothing is told of it; the layers above tell.
     """
     first = [leaf for layer in task.params() for leaf in layer]
     parts = []

@@ -4,7 +4,7 @@ import importlib.util
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +51,10 @@ class Job:
     def work(self) -> int:
         """Jobs are few, and no time is predicted."""
         return 1
+
+    def of_round(self, k: int) -> "Job":
+        """Return the job with first weights and an order of rows of its own."""
+        return replace(self, seed=k)
 
     def arrays(self) -> Arrays:
         """Return the data."""

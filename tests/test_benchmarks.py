@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -150,7 +151,7 @@ def test_turns_are_taken_round_by_round_and_each_round_begins_with_another(harne
 
     monkeypatch.setattr(contest.Process, "ask", noting)
     outcomes = harness.hold(SMALL, [ON_NUMPY, S_BY_HAND, SLOWED], QUICK)
-    steps = [harness.processes[c.name] for c in (ON_NUMPY, S_BY_HAND, SLOWED)]
+    steps = [harness.processes[c] for c in (ON_NUMPY, S_BY_HAND, SLOWED)]
     turns = [steps.index(process) for process, do in asked if do == "steps"][-9:]
     assert turns == [0, 1, 2, 1, 2, 0, 2, 0, 1]
     assert [len(outcome.seconds) for outcome in outcomes.values()] == [3, 3, 3]
@@ -261,24 +262,118 @@ def test_the_machines_record_names_no_host():
     assert machine.name("anything", {"name": "NVIDIA H200"}) == "nvidia-h200"
 
 
+def run(*arguments):
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+
+
 def test_run_report_and_compare_on_the_command_line(tmp_path):
     pytest.importorskip("pytest_benchmark")
 
-    def call(*arguments):
-        command = [sys.executable, "-m", "benchmarks", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
-
-    ran = call("run", "tutorial", "--quick", "--output", str(tmp_path / "a"))
+    ran = run("run", "tutorial", "--quick", "--output", str(tmp_path / "a"))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     saved = json.loads((tmp_path / "a" / "tutorial.json").read_text())
     assert saved["machine_info"]["options"] == {"scale": "short"}
     assert {result["extra_info"]["contender"] for result in saved["benchmarks"]} == {S1.name, S2.name, ON_NUMPY.name}
-    reported = call("report", str(tmp_path / "a"))
+    reported = run("report", str(tmp_path / "a"))
     assert reported.returncode == 0, reported.stdout + reported.stderr
     assert (tmp_path / "a" / "report.html").exists()
-    compared = call("compare", str(tmp_path / "a"), str(tmp_path / "a"))
+    compared = run("compare", str(tmp_path / "a"), str(tmp_path / "a"))
     assert compared.returncode == 0, compared.stdout + compared.stderr
     assert "within noise" in compared.stdout
-    refused = call("report", str(tmp_path / "nothing"))
+    refused = run("report", str(tmp_path / "nothing"))
     assert refused.returncode == 2
     assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_interrupted_twice_a_run_keeps_what_it_has_and_does_not_go_on(tmp_path):
+    pytest.importorskip("pytest_benchmark")
+    command = [sys.executable, "-m", "benchmarks", "run", "tutorial", "growth", "--quick", "--output", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        for line in process.stdout:
+            if "S2" in line and "PASSED" in line:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stdout.read()
+    assert process.returncode == 130
+    assert "results in" in said
+    saved = json.loads((tmp_path / "tutorial.json").read_text())
+    assert len(saved["benchmarks"]) >= 2
+    assert [path.name for path in tmp_path.iterdir()] == ["tutorial.json"]
+
+
+@pytest.mark.parametrize("suite", ["tutorial", "jobs"])
+def test_where_nothing_runs_on_a_gpu_that_is_said_and_old_results_stay(tmp_path, suite):
+    pytest.importorskip("pytest_benchmark")
+    if machine.device() is not None:
+        pytest.skip("there is a GPU here")
+    (tmp_path / f"{suite}.json").write_text("old")
+    ran = run("run", suite, "--gpu", "--quick", "--output", str(tmp_path))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"nothing was measured of {suite}" in ran.stdout
+    assert (tmp_path / f"{suite}.json").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "tutorial", "--output", "{here}/file"), "File exists"),
+        (("run", "tutorial", "--threads", "0"), "threads"),
+        (("run", "tutorial", "--threads", "999"), "threads"),
+        (("run", "nosuch"), "nosuch"),
+        (("report", "{here}/file"), "is a file"),
+        (("report", "{here}/short", "--readme"), "full runs only"),
+        (("compare", "{here}/short", "{here}/broken"), "cannot be read as JSON"),
+        (("compare", "{here}/short", "{here}/odd"), "what is no record"),
+    ],
+)
+def test_bad_input_is_refused_in_a_line(tmp_path, arguments, message):
+    (tmp_path / "file").write_text("")
+    texts = {
+        "short": '{"benchmarks": [], "machine_info": {"options": {"scale": "short"}}}',
+        "broken": '{"benchmarks": [',
+        "odd": '{"benchmarks": [], "machine_info": "none"}',
+    }
+    for name, text in texts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "peers.json").write_text(text)
+    ran = run(*(argument.format(here=tmp_path) for argument in arguments))
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_contenders_of_one_name_on_two_devices_are_not_mixed_up(harness):
+    on_cuda = replace(stepping("cuda")[0], needs="no_such_library")
+    on_cpu = stepping("cpu")[0]
+    assert on_cuda.name == on_cpu.name
+    assert harness.hold(SMALL, [on_cuda], QUICK)[on_cuda.name].gap == "missing"
+    assert harness.hold(SMALL, [on_cpu], QUICK)[on_cpu.name].gap is None
+
+
+def test_fit_is_compared_in_order_and_timed_shuffled(harness):
+    fit = stepping("cpu")[3]
+    taking_part = made(fit, SMALL)
+    taking_part.check(2)
+    assert distance(SMALL, taking_part.params(), 2) < TOLERANCE / 10
+    assert taking_part.trainer.shuffle
+    wrong = replace(SMALL, learning_rate=SMALL.learning_rate * 1.01)
+    assert distance(wrong, taking_part.params(), 2) > TOLERANCE
+
+
+def test_each_round_of_a_job_draws_anew():
+    job = jobs.Job("none", (3,), 2, 8, 1)
+    assert [job.of_round(k).seed for k in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("options", [("-n", "2"), ("--threads", "0")])
+def test_what_would_spoil_the_turns_is_refused(options):
+    pytest.importorskip("pytest_benchmark")
+    if options[0] == "-n":
+        pytest.importorskip("xdist")
+    command = [sys.executable, "-m", "pytest", "benchmarks/bench_tutorial.py", "-p", "no:cacheprovider", *options]
+    ran = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert ran.returncode == 4
+    assert "ERROR: " in ran.stderr

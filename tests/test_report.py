@@ -488,6 +488,20 @@ def test_jobs_say_times_targets_and_memory(full):
     assert f"{OURS} 150 MB" in memory.description
 
 
+def test_accuracies_are_shown_with_their_ends(tmp_path):
+    case = {"data": "digits", "batch": 8}
+    rows = [
+        row("jobs", case, name, "ours", 1.0, "fit", 3, accuracy=found)
+        for name, found in (("a", [0.93, 0.95, 0.96]), ("b", [0.9, 0.9, 0.9]), ("c", []))
+    ]
+    save(tmp_path, "jobs", rows)
+    assert [line[4].text for line in tables.jobs(load(tmp_path)).rows] == [
+        "0.9500 (0.9300 to 0.9600)",
+        "0.9000",
+        wording.DASH,
+    ]
+
+
 def test_growth_says_exponent_regimes_and_share(full):
     by_name = {drawn.name: drawn for drawn in growth.pictures(full)}
     axis = next(axis for axis in scaling.axes(full) if axis.name == "hidden")
@@ -766,6 +780,9 @@ def test_the_section_has_pictures_table_and_reasons(full, tmp_path):
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "loops-1-interpreted-loops.svg", "peers-sgd-cpu.svg",
+    ]  # fmt: skip
+    assert re.findall(r"^\*\*(.*)\*\*$", text, flags=re.MULTILINE) == [
+        "backprop\\_xp on NumPy: times as fast as interpreted loops", "A step against peers and the floor",
     ]  # fmt: skip
     assert to_markdown(tables.steps(full, "sgd", "cpu")) in text
     assert "- PyTorch compiled, not installed: torch.compile needs a C++ compiler" in text

@@ -47,8 +47,16 @@ class Fit:
         X, labels, _, _ = problem.inputs()
         self.X, self.y = X.reshape(-1, X.shape[-1]), labels.reshape(-1)
         self.n_steps = problem.n_batches if counts == "step" else 1
+        self.batch = problem.batch
+        self.compared: list[Any] | None = None
         self.trainer = bx.Trainer(
-            problem.network, problem.loss, problem.rule, batch_size=problem.batch, epochs=1, device=device
+            problem.network,
+            problem.loss,
+            problem.rule,
+            batch_size=problem.batch,
+            epochs=1,
+            device=device,
+            bias_initializer="uniform",
         )
 
     def run(self, n_steps: int) -> None:
@@ -56,8 +64,17 @@ class Fit:
         for _ in range(max(1, n_steps // self.n_steps)):
             self.trainer.fit(self.X, self.y)
 
-    def params(self) -> None:
-        """Shuffled rows: nothing to compare."""
+    def check(self, n_steps: int) -> None:
+        """Fit the first batches in their order."""
+        rows = slice(0, n_steps * self.batch)
+        self.trainer.shuffle = False
+        self.trainer.fit(self.X[rows], self.y[rows])
+        self.trainer.shuffle = True
+        self.compared = [backends.to_host(leaf) for layer in self.trainer.params for leaf in layer if leaf is not None]
+
+    def params(self) -> list[Any] | None:
+        """Return the parameters as `check` left them."""
+        return self.compared
 
     def facts(self) -> dict[str, Any]:
         """Return the memory that was taken, where that is not the host's."""

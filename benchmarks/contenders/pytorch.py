@@ -99,15 +99,15 @@ class FitJob(whole_jobs.Fit):
         self.fitted = mlp((X.shape[1], *job.hidden, job.n_outputs), nn.ReLU).to(self.device)
         criterion = nn.CrossEntropyLoss() if several else nn.BCEWithLogitsLoss()
         optimizer = torch.optim.Adam(self.fitted.parameters(), lr=job.learning_rate, fused=True)
-        for _ in range(job.epochs):
+        for epoch in range(job.epochs):
             for rows in torch.randperm(len(X), device=self.device).split(job.batch):
                 optimizer.zero_grad()
                 criterion(self.fitted(X[rows]), y[rows]).backward()
                 optimizer.step()
+            if self.device == "cuda" and (curve is not None or epoch == job.epochs - 1):
+                torch.cuda.synchronize()
             if curve is not None:
                 curve.note()
-        if self.device == "cuda":
-            torch.cuda.synchronize()
 
     def accuracy(self) -> float:
         """Return the share of validation rows that are told rightly."""

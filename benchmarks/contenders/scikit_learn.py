@@ -86,9 +86,9 @@ class FitJob(whole_jobs.Fit):
     def curve(self) -> Curve:
         """Fit, looking on."""
         y = self.data.y.ravel()
-        self.fitted = self.model()
+        self.fitted, classes = self.model(), np.unique(y)
         curve = Curve(self.accuracy)
         for _ in range(self.job.epochs):
-            self.fitted.partial_fit(self.data.X, y, classes=np.unique(y))
+            self.fitted.partial_fit(self.data.X, y, classes=classes)
             curve.note()
         return curve

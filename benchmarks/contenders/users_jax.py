@@ -10,6 +10,8 @@ import numpy as np
 from backprop_xp.errors import InputError
 from benchmarks.problems import EPSILON, Problem
 
+jax.config.update("jax_default_matmul_precision", "highest")  # float32 on GPUs too, as everybody else; not TF32
+
 
 def loss(params: Any, X: Any, Y: Any) -> Any:
     """Return the mean cross-entropy of a network with sigmoid hidden layers; Y is one-hot."""

@@ -30,6 +30,7 @@ CONTROLS = ("peer", "loops")
 ON_OUR_BLAS = "scikit-learn MLP"  # a peer that moves with NumPy's BLAS, as ours does
 CONFIDENCE = 0.99
 RESAMPLES = 2000
+FEW = 20  # lines of what one side alone has
 ENOUGH = 8  # rounds; the median of fewer lies outside all of them more often than once in a hundred
 
 
@@ -202,7 +203,10 @@ def text(comparison: Comparison) -> str:
     for title, pairs in _groups(comparison):
         parts += [f"{title} ({summary(pairs)})", *_aligned(numbers(pairs)), ""]
     for name, rows in (("a", comparison.only_a), ("b", comparison.only_b)):
-        parts += [f"only in {name} ({len(rows)})", *_aligned(only(rows)), ""] if rows else []
+        if len(rows) > FEW:
+            parts += [f"only in {name} ({len(rows)}): a page (--output) lists them", ""]
+        elif rows:
+            parts += [f"only in {name} ({len(rows)})", *_aligned(only(rows)), ""]
     return "\n".join(parts)
 
 

@@ -124,7 +124,7 @@ def _growth(results: Results) -> list[Finding]:
         return []
     best, worst = (end(reached, key=lambda found: found[0]) for end in (max, min))
     at, low = (f"{size:,.0f} {named(axis)}" for _, size, axis in (best, worst))
-    text = f"of the machine's matrix rate at best, at {at}; {percent(worst[0])} at worst, at {low}."
+    text = f"of the matrix rate measured here at best, at {at}; {percent(worst[0])} at worst, at {low}."
     return [Finding(percent(best[0]), f"{text}{grows}")]
 
 

@@ -38,8 +38,9 @@ WORDS = {
     "jobs": """From loaded arrays to a fitted model, with everybody's own shuffling, batches and records. Memory is the
     peak of the whole process, and of it what fitting added.""",
     "growth": """One size varied, all else held. Dispatch-bound: a step takes less than twice the time of the smallest
-    size. Arithmetic-bound: the products alone take at least half of it. Memory-bound: neither. The matrix rate is the
-    best that square products reached on this machine. Exponents are fitted over the sizes where size matters.""",
+    size. Arithmetic-bound: the products alone take at least half of it. Memory-bound: neither. The matrix rate
+    is the best that square products reached here through NumPy's BLAS, or CuPy's; another library's may reach more.
+    Exponents are fitted over the sizes where size matters.""",
 }
 TABLES: dict[str, Callable[[Results], Table]] = {"peers": tables.steps, "jobs": tables.jobs}
 LARGE = ("loops", "tutorial")  # few pictures, and what the page is about
@@ -63,7 +64,7 @@ METHOD = (
 
 
 def write(results: Results, folder: Path) -> Path:
-    """Write report.html, and every picture as a file of its own under pictures/.
+    """Write report.html, and every picture as a file of its own under pictures/, where nothing older is left.
 
     Returns
     -------
@@ -71,6 +72,8 @@ def write(results: Results, folder: Path) -> Path:
         The page.
     """
     drawn = {suite: draw(results) for suite, draw in DRAW.items()}
+    for old in (folder / "pictures").glob("*.svg"):
+        old.unlink()
     save([picture for pictures in drawn.values() for picture in pictures], folder / "pictures")
     path = folder / "report.html"
     path.write_text(html(results, drawn), encoding="utf-8")

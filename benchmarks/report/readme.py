@@ -48,7 +48,8 @@ def section(results: Results, picture_folder: Path) -> str:
 def _image(picture: Picture, folder: Path) -> str:
     path = (folder / f"{picture.name}.svg").resolve()
     source = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    return f'<img src="{escaped(source.as_posix())}" alt="{escaped(picture.description)}" width="480">'
+    image = f'<img src="{escaped(source.as_posix())}" alt="{escaped(picture.description)}" width="480">'
+    return f"**{markdown(picture.title)}**\n\n{image}"
 
 
 def _reasons(results: Results) -> list[str]:

@@ -192,6 +192,8 @@ def load(folder: Path) -> Results:
 
 
 def _nothing(folder: Path) -> str:
+    if folder.is_file():
+        return f"{str(folder)!r} is a file; name the folder that it lies in"
     if not folder.is_dir():
         return f"no folder of results {str(folder)!r}; make one with: python -m benchmarks run"
     inside = sorted(
@@ -208,6 +210,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"{str(path)!r} cannot be read as JSON ({error}); measure that suite again") from None
     if not isinstance(document, dict) or not isinstance(document.get("benchmarks"), list):
         raise InputError(f"{str(path)!r} has no list of benchmarks; measure that suite again")
+    if not all(isinstance(document.get(name) or {}, dict) for name in ("machine_info", "commit_info")):
+        raise InputError(f"{str(path)!r} says of its machine or commit what is no record; measure that suite again")
     return document
 
 

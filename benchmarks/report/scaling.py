@@ -1,4 +1,4 @@
-"""How time grows with size: fitted exponents, crossovers, regimes, and the share of the machine's matrix rate."""
+"""How time grows with size: fitted exponents, crossovers, regimes, and the share of the measured matrix rate."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -105,7 +105,7 @@ def _regime(row: Row, floor: Row, smallest: float) -> str:
 
 
 def axes(results: Results) -> list[Axis]:
-    """Return the axes of the growth suite, without the one that measures the machine's matrix rate."""
+    """Return the axes of the growth suite, without the one that measures the matrix rate."""
     found: dict[tuple[str, str], dict[float, Case]] = {}
     for case in results.cases("growth"):
         if case.rows and case.values.get("axis") != "rate":
@@ -127,7 +127,7 @@ def matrix_rate(results: Results, where: str = "cpu") -> float | None:
 
 
 def shares(results: Results, axis: Axis, contender: str) -> dict[float, float]:
-    """Return the share of the machine's matrix rate that a contender reaches, by size."""
+    """Return the share of the measured matrix rate that a contender reaches, by size."""
     peak = matrix_rate(results, axis.device)
     rates = {size: rate(row) for size, row in axis.rows(contender).items()} if peak else {}
     return {size: value / peak for size, value in rates.items() if value and peak}

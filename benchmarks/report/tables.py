@@ -157,13 +157,23 @@ def _job_line(case: Case, name: str) -> list[Cell | str]:
     row, gap = case.row(name), case.gap(name)
     if row is None:
         return [job_name(case.values), name, gap_cell(gap) if gap else NONE, NONE, NONE, NONE, NONE, NONE]
-    accuracy, memory = middle(row.extra.get("accuracy")), row.extra.get("memory") or {}
+    memory = row.extra.get("memory") or {}
     ratio = against(case, "peer") if row is case.best("ours") else NONE
     return [
         job_name(case.values), name, spread_text(row.time, 1), ratio,
-        NONE if accuracy is None else f"{accuracy:.4f}", _to_target(row),
+        _accuracy(row), _to_target(row),
         *(size(memory[key]) if memory.get(key) is not None else NONE for key in ("peak", "added")),
     ]  # fmt: skip
+
+
+def _accuracy(row: Row) -> Cell:
+    """Return the median accuracy over the rounds, each of first weights of its own, and from which to which it went."""
+    found = row.extra.get("accuracy") or []
+    median = middle(found)
+    if median is None:
+        return NONE
+    ends = [f"{end:.4f}" for end in (min(found), max(found))]
+    return Cell(f"{median:.4f}{f' ({ends[0]} to {ends[1]})' if ends[0] != ends[1] else ''}")
 
 
 def _to_target(row: Row) -> Cell:

@@ -1,4 +1,4 @@
-"""How time and memory grow along each axis, and how near a step comes to the machine's matrix rate."""
+"""How time and memory grow along each axis, and how near a step comes to the measured matrix rate."""
 
 import itertools
 
@@ -78,7 +78,7 @@ def _share(results: Results, axis: Axis, name: str) -> Picture | None:
     lines = {name: shares(results, axis, name) for name in axis.contenders()}
     drawn = Lines(
         {name: {at: Spread(share, share, share) for at, share in line.items()} for name, line in lines.items() if line},
-        named(axis), "share of the machine's matrix rate", write=percent,
+        named(axis), "share of the measured matrix rate", write=percent,
     )  # fmt: skip
     ours = lines.get(axis.ours() or "")
     if not ours:
