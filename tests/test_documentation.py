@@ -11,6 +11,8 @@ import pytest
 from conftest import assert_trees_close
 
 import backprop_xp as bx
+from benchmarks.report.readme import END, START, section
+from benchmarks.report.results import load
 
 ROOT = Path(__file__).parent.parent
 MODULES = [name for _, name, _ in pkgutil.walk_packages(bx.__path__, "backprop_xp.") if not name.endswith("__main__")]
@@ -43,6 +45,13 @@ def test_readmes_thirty_lines_are_the_packages_step():
     rule = bx.sgd(0.3)
     expected = bx.make_step(network, "half_squared_error", rule)(params, rule.init(params), X, Y)[0]
     assert_trees_close(names["step"](params, X, Y, 0.3, np), expected, rtol=1e-13)
+
+
+def test_readmes_measurements_are_those_of_the_committed_results(tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    (folder,) = set(re.findall(r'<img src="(benchmarks/results/[^"]+)/readme/[^"]+"', readme))
+    made = section(load(ROOT / folder), tmp_path).replace(str(tmp_path), f"{folder}/readme")
+    assert f"{START}\n\n{made}\n\n{END}" in readme
 
 
 @pytest.mark.parametrize("name", MODULES)
