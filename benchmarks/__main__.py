@@ -49,7 +49,8 @@ def run(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the results. Default: benchmarks/results/ and the machine's name, with -quick or -gpu."
+            help="Folder of the results. Default: benchmarks/results/ and the machine's name, and what is unusual: "
+            "-quick, -gpu, fewer threads."
         ),
     ] = None,
 ) -> None:
@@ -82,7 +83,8 @@ def run(
 
 
 def _folder(threads: int, kind: str = "") -> Path:
-    return RESULTS / f"{machine.record(threads)['name']}{kind}"
+    fewer = f"-{threads}-threads" if threads < machine.cores() else ""
+    return RESULTS / f"{machine.record(threads)['name']}{fewer}{kind}"
 
 
 def _pytest(*arguments: object) -> int:

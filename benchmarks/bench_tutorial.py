@@ -30,9 +30,5 @@ def plan(case: dict[str, Any], task: Problem, scale: str) -> Plan:
     return PLANS[scale]
 
 
-def facts(case: dict[str, Any], task: Problem, outcome: Outcome) -> dict[str, Any]:
-    return {}
-
-
 def test_step(measure: Callable[[], Outcome]) -> None:
     assert measure().seconds

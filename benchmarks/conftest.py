@@ -6,7 +6,7 @@ A benchmark file says
     contenders(case)        who takes part in a case
     task(case, folder)      the Problem or Job of a case
     plan(case, scale)       rounds, seconds, budget
-    facts(case, task, outcome)      what the results shall say beside the times
+    facts(case, task, outcome)      what the results shall say beside the times; may be absent
 """
 
 import json
@@ -126,8 +126,9 @@ def measure(request: pytest.FixtureRequest, entry: Entry, contests: Contests) ->
             end(f"{outcome.gap}: {outcome.reason}")
         benchmark = request.getfixturevalue("benchmark")  # no sooner: unused, it would warn
         benchmark.group, benchmark.name = entry.title, entry.contender.name
-        facts = entry.module.facts(entry.case, contests.tasks[entry.key], outcome)
-        benchmark.extra_info.update(entry.about() | facts)
+        benchmark.extra_info.update(entry.about())
+        if hasattr(entry.module, "facts"):
+            benchmark.extra_info.update(entry.module.facts(entry.case, contests.tasks[entry.key], outcome))
         REPLAY.load([seconds * outcome.steps for seconds in outcome.seconds])
         benchmark.pedantic(int, rounds=len(outcome.seconds), iterations=outcome.steps)
         return outcome

@@ -17,7 +17,7 @@ import pytest
 from controls import MISSING, SLOWED, WRONG, control
 
 from backprop_xp import loops
-from benchmarks import contest, jobs, machine
+from benchmarks import bench_growth, bench_loops, bench_peers, contest, jobs, machine
 from benchmarks.contenders import COMPILED, INTERPRETED, ON_JAX, ON_NUMPY, ON_TORCH, S1, S2, fitting, growing, stepping
 from benchmarks.contest import CHECKED_STEPS, TOLERANCE, Harness, Plan, distance
 from benchmarks.problems import Problem
@@ -96,6 +96,21 @@ def test_distance_sees_a_rate_that_is_off_and_nan_but_not_rounding():
     assert 0.009 < distance(SMALL, off, CHECKED_STEPS) < 0.011
     assert distance(SMALL, [end.astype(np.float32) for end in expected], CHECKED_STEPS) == 0.0
     assert not distance(SMALL, [np.full_like(end, np.nan) for end in expected], CHECKED_STEPS) <= TOLERANCE
+
+
+PROBLEMS = [
+    *(bench_peers.task(case, None) for case in bench_peers.cases("full")[:5]),
+    *(bench_growth.task({"axis": "depth", "size": size}, None) for size in (1, 8, 64)),
+    *(bench_loops.task({"hidden": hidden, "batch": batch}, None) for hidden, batch in ((2, 1), (2, 8192), (4096, 1))),
+]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: f"{problem.widths[:4]}, {problem.batch}")
+def test_a_rate_that_is_off_is_seen_in_float32_at_every_kind_of_shape(problem):
+    first = [leaf for layer in problem.params() for leaf in layer]
+    expected = problem.expected(CHECKED_STEPS)
+    off = [(start + 1.01 * (end - start)).astype("float32") for start, end in zip(first, expected, strict=True)]
+    assert distance(problem, off, CHECKED_STEPS) > 4 * TOLERANCE
 
 
 @pytest.fixture(scope="module")

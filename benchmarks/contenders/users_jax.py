@@ -10,8 +10,6 @@ import numpy as np
 from backprop_xp.errors import InputError
 from benchmarks.problems import EPSILON, Problem
 
-jax.config.update("jax_default_matmul_precision", "highest")  # float32 on GPUs too, as everybody else; not TF32
-
 
 def loss(params: Any, X: Any, Y: Any) -> Any:
     """Return the mean cross-entropy of a network with sigmoid hidden layers; Y is one-hot."""
@@ -45,6 +43,8 @@ class JitSteps:
             there = jax.devices(device)[0]
         except RuntimeError:
             raise InputError(f"JAX finds no {device} device") from None
+        if device == "cuda":  # float32 as everybody else, not TF32
+            jax.config.update("jax_default_matmul_precision", "highest")
         X, _, Y, params = problem.inputs()
         params = jax.tree.map(lambda leaf: leaf if leaf.ndim > 1 else leaf[0], params)
         zeros = jax.tree.map(np.zeros_like, params)
