@@ -23,12 +23,15 @@ class Activation(NamedTuple):
         True if the derivative is a function of `z`, not of `a`.
     output_only : bool
         True if it may only stand at the output.
+    times_derivative : function (delta, a, xp) -> delta da/dz, optional
+        In place of `derivative`, where the product is to be rounded in an order of its own; `delta` may be changed.
     """
 
     value: Elementwise
     derivative: Elementwise | None
     from_input: bool = False
     output_only: bool = False
+    times_derivative: Callable[[Array, Array, Any], Array] | None = None
 
 
 def identity(z: Array, xp: Any) -> Array:

@@ -18,6 +18,9 @@ from backprop_xp.namespaces import NUMPY, namespace_of
 
 Array = Any
 
+# Names the device of host input whose estimator names none; `accel` sets it, so that worker processes inherit it.
+DEVICE_VARIABLE = "BACKPROP_XP_DEVICE"
+
 
 class Backend(NamedTuple):
     """An array library and a device of it.
@@ -195,6 +198,34 @@ _SELECTORS: dict[str, Callable[[str, int, str], Backend]] = {
 }
 
 
+def of(array: Array) -> Backend:
+    """Return the backend that an array is of: its library, and the device it lies on.
+
+    Parameters
+    ----------
+    array : array of any library of the array API
+    """
+    xp = namespace_of(array)
+    if xp is NUMPY:
+        return _numpy("cpu", 0, "float32")
+    device = array_api_compat.device(array)
+    for name, (ours, label) in _LIBRARIES.items():
+        if ours(array):
+            return Backend(name, xp, device, label(device))
+    return Backend(xp.__name__, xp, device, str(device))
+
+
+_LIBRARIES: dict[str, tuple[Callable[[Any], bool], Callable[[Any], str]]] = {
+    "cupy": (array_api_compat.is_cupy_array, lambda device: f"cuda:{device.id}"),
+    "jax": (array_api_compat.is_jax_array, lambda device: "cpu" if device.platform == "cpu" else f"cuda:{device.id}"),
+    "torch": (array_api_compat.is_torch_array, str),
+    "array_api_strict": (
+        lambda array: type(array).__module__.startswith("array_api_strict"),
+        lambda device: str(device).split("'")[1].replace("CPU_DEVICE", "cpu"),
+    ),
+}
+
+
 def to_device(array: Any, backend: Backend, dtype: str | None = None) -> Array:
     """Return the array on the backend's device, in the data type named; NumPy arrays are not copied needlessly."""
     xp = backend.xp
@@ -218,7 +249,7 @@ def to_host(array: Any) -> NDArray[Any]:
         array = array.detach()
     if array_api_compat.is_cupy_array(array) or array_api_compat.is_torch_array(array):
         array = array_api_compat.to_device(array, "cpu")
-    elif type(array).__module__.startswith("array_api_strict"):
+    elif _LIBRARIES["array_api_strict"][0](array):
         array = array.to_device(importlib.import_module("array_api_strict").Device("CPU_DEVICE"))
     return np.asarray(array)
 

@@ -17,13 +17,17 @@ class Metric(NamedTuple):
     higher_is_better: bool
 
 
-def accuracy(P: Array, Y: Array, xp: Any) -> Array:
-    """Share of samples predicted right: the largest output against the label, or every output on its side of 1/2."""
+def accuracy(P: Array, Y: Array, xp: Any, weight: Array | None = None) -> Array:
+    """Share of samples predicted right: the largest output against the label, or every output on its side of 1/2.
+
+    With `weight` (n_samples,) a sample counts by its weight.
+    """
     if Y.ndim == 1:
         right = xp.astype(xp.argmax(P, axis=-1), Y.dtype) == Y
     else:
         right = xp.all((P > 0.5) == (Y > 0.5), axis=-1)
-    return xp.mean(xp.astype(right, P.dtype))
+    right = xp.astype(right, P.dtype)
+    return xp.mean(right) if weight is None else xp.sum(right * weight) / xp.sum(weight)
 
 
 def mse(P: Array, Y: Array, xp: Any) -> Array:
@@ -42,11 +46,16 @@ def mae(P: Array, Y: Array, xp: Any) -> Array:
     return xp.mean(xp.abs(P - Y))
 
 
-def r2(P: Array, Y: Array, xp: Any) -> Array:
-    """Coefficient of determination, 1 - residual / total sum of squares, averaged over outputs as in scikit-learn."""
-    residual = xp.sum((Y - P) ** 2, axis=0)
-    total = xp.sum((Y - xp.mean(Y, axis=0)) ** 2, axis=0)
-    constant = total == 0.0  # of which nothing can be explained: 1 if it is met exactly, else 0
+def r2(P: Array, Y: Array, xp: Any, weight: Array | None = None) -> Array:
+    """Coefficient of determination, 1 - residual / total sum of squares, averaged over outputs as in scikit-learn.
+
+    With `weight` (n_samples,) a sample counts by its weight.
+    """
+    w = xp.ones_like(P[:, :1]) if weight is None else weight[:, None]
+    residual = xp.sum(w * (Y - P) ** 2, axis=0)
+    total = xp.sum(w * (Y - xp.sum(w * Y, axis=0) / xp.sum(w, axis=0)) ** 2, axis=0)
+    # Of a constant nothing can be explained: 1 if it is met exactly, else 0. `total` may be a mean's rounding.
+    constant = xp.max(Y, axis=0) == xp.min(Y, axis=0)
     explained = 1.0 - residual / xp.where(constant, xp.ones_like(total), total)
     return xp.mean(xp.where(constant, xp.astype(residual == 0.0, P.dtype), explained))
 

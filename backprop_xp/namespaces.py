@@ -19,6 +19,10 @@ def _stack(arrays: Any) -> Any:
     return np.array(arrays)  # an epoch's losses are thousands of scalars, and np.stack makes an array of each first
 
 
+def _reshape(array: Any, shape: Any) -> Any:
+    return array.reshape(shape)
+
+
 def _astype(array: Any, dtype: Any) -> Any:
     return array.astype(dtype)  # np.astype refuses scalars, which NumPy makes of 0-d arrays
 
@@ -36,8 +40,34 @@ vars(NUMPY).update(
         "matmul": _matmul,
         "matrix_transpose": operator.attrgetter("mT"),
         "max": np.maximum.reduce,
+        "reshape": _reshape,
         "stack": _stack,
         "sum": np.add.reduce,
+    }
+)
+
+
+def is_sparse(array: Any) -> bool:
+    """Tell whether this is a sparse matrix or array of SciPy's, without importing SciPy."""
+    return hasattr(array, "tocsr")
+
+
+def _matmul_sparse(a: Any, b: Any) -> Any:
+    return a @ b if is_sparse(a) else _matmul(a, b)
+
+
+def _take_sparse(array: Any, rows: Any, axis: int) -> Any:
+    return array[rows] if is_sparse(array) else np.take(array, rows, axis=axis)
+
+
+# The first layer's input may be sparse: its two products and the choice of its rows are all that a step does with it.
+SPARSE = ModuleType("numpy_with_sparse_input", "NUMPY, where the rows of X may be SciPy's sparse ones.")
+vars(SPARSE).update(
+    {
+        **{name: value for name, value in vars(NUMPY).items() if not name.startswith("_")},
+        "matmul": _matmul_sparse,
+        "matrix_transpose": operator.attrgetter("T"),
+        "take": _take_sparse,
     }
 )
 
@@ -47,7 +77,7 @@ def namespace_of(array: Any) -> Any:
 
     Parameters
     ----------
-    array : array of NumPy, CuPy, JAX, PyTorch or any other library of the Python array API standard
+    array : array of NumPy, CuPy, JAX, PyTorch or any other library of the Python array API standard, or SciPy's sparse
 
     Raises
     ------
@@ -56,4 +86,6 @@ def namespace_of(array: Any) -> Any:
     """
     if type(array) is np.ndarray:
         return NUMPY
+    if is_sparse(array):
+        return SPARSE
     return array_api_compat.array_namespace(array)

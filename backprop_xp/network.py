@@ -265,11 +265,13 @@ def back_propagate(
         if layer == 0:
             break
         delta = xp.matmul(delta, xp.matrix_transpose(W))
-        derivative = activations[layer - 1].derivative
+        activation = activations[layer - 1]
         if masks is not None:
             delta *= masks[layer - 1]
-        if derivative is not None:
-            delta *= derivative(sources[layer - 1], xp)
+        if activation.times_derivative is not None:
+            delta = activation.times_derivative(delta, sources[layer - 1], xp)
+        elif activation.derivative is not None:
+            delta *= activation.derivative(sources[layer - 1], xp)
     grads.reverse()
     return tuple(grads)
 

@@ -46,10 +46,13 @@ class Optimizer(NamedTuple):
     update : function (grads, opt_state, params, *, multipliers=None, xp=None) -> (params, opt_state)
         `multipliers` are factors of the learning rate, ((for W, for b), ...) a layer; a leaf with factor 0 is frozen.
         None of the arguments is changed.
+    weight_decay : float
+        Decoupled decay of the weights; it is what tells them from biases.
     """
 
     init: Callable[[Params], OptimizerState]
     update: Callable[..., tuple[Params, OptimizerState]]
+    weight_decay: float = 0.0
 
 
 def sgd(learning_rate: LearningRate = 0.1) -> Optimizer:
@@ -72,9 +75,9 @@ def momentum(learning_rate: LearningRate = 0.1, momentum: float = 0.9) -> Optimi
     Parameters
     ----------
     learning_rate : float or schedule
-    momentum : float in [0, 1)
+    momentum : float in [0, 1]
     """
-    _in_unit_interval(momentum=momentum)
+    _in_unit_interval(momentum=momentum, closed=True)
 
     def rule(w: Array, g: Array, lr: Array, moments: Moments, xp: Any) -> tuple[Array, Moments]:
         m = moments[0] * momentum
@@ -90,17 +93,17 @@ def nesterov(learning_rate: LearningRate = 0.1, momentum: float = 0.9) -> Optimi
     Parameters
     ----------
     learning_rate : float or schedule
-    momentum : float in [0, 1)
+    momentum : float in [0, 1]
     """
-    _in_unit_interval(momentum=momentum)
+    _in_unit_interval(momentum=momentum, closed=True)
 
     def rule(w: Array, g: Array, lr: Array, moments: Moments, xp: Any) -> tuple[Array, Moments]:
         step = g * lr
         m = moments[0] * momentum
         m -= step
-        new = w - step
-        new += m * momentum
-        return new, (m,)
+        ahead = m * momentum
+        ahead -= step
+        return w + ahead, (m,)
 
     return _optimizer(learning_rate, 1, rule)
 
@@ -162,13 +165,18 @@ def adamw(
     _not_negative(weight_decay=weight_decay, epsilon=epsilon)
     log_1, log_2 = (math.log(beta) if beta else -math.inf for beta in (beta_1, beta_2))
 
+    # The state holds m / (1 - beta_1) and v / (1 - beta_2), which take a product less each; root is sqrt(1 - beta_2).
+    root = math.sqrt(1.0 - beta_2)
+
     def rule(w: Array, g: Array, lr: Array, moments: Moments, xp: Any) -> tuple[Array, Moments]:
-        m, v = _average(moments[0], g, beta_1), _average(moments[1], g * g, beta_2)
-        return _less_quotient(w, m, v, lr, epsilon, xp), (m, v)
+        m, v = moments[0] * beta_1, moments[1] * beta_2
+        m += g
+        v += g * g
+        return _less_quotient(w, m, v, lr, epsilon / root, xp), (m, v)
 
     def correction(t: Array, xp: Any) -> Array:
         # 1 - beta^t as -expm1(t log beta): in float32 the difference itself keeps only three digits of 1 - 0.999.
-        return xp.sqrt(-xp.expm1(t * log_2)) / -xp.expm1(t * log_1)
+        return xp.sqrt(-xp.expm1(t * log_2)) / -xp.expm1(t * log_1) * ((1.0 - beta_1) / root)
 
     return _optimizer(learning_rate, 2, rule, correction, weight_decay)
 
@@ -199,10 +207,10 @@ def _less_quotient(w: Array, m: Array, v: Array, lr: Array, epsilon: float, xp: 
     return w - step
 
 
-def _in_unit_interval(**rates: float) -> None:
+def _in_unit_interval(*, closed: bool = False, **rates: float) -> None:
     for name, rate in rates.items():
-        if not 0 <= rate < 1:
-            raise ValueError(f"{name} must be at least 0 and below 1, not {rate!r}")
+        if not (0 <= rate < 1 or (closed and rate == 1)):
+            raise ValueError(f"{name} must be at least 0 and {'at most' if closed else 'below'} 1, not {rate!r}")
 
 
 def _not_negative(**settings: float) -> None:
@@ -257,7 +265,7 @@ def _optimizer(
             new_moments.append((of_W, of_b))
         return tuple(new_params), OptimizerState(count, rate, tuple(new_moments))
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, weight_decay)
 
 
 def _zeros(leaf: Array | None, n_moments: int, xp: Any) -> Moments:

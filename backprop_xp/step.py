@@ -11,22 +11,26 @@ from backprop_xp.losses import LOSSES, TINY, Loss, targets
 from backprop_xp.namespaces import namespace_of
 from backprop_xp.network import Network, Params, back_propagate, propagate
 from backprop_xp.optimizers import Multipliers, Optimizer, OptimizerState
+from backprop_xp.packing import pack, unpacker
 
 Array = Any
 Step = Callable[..., tuple[Params, OptimizerState, Array]]
 Gradient = Callable[..., tuple[Array, Params]]
+Head = Callable[[Array, Array, Array | None, Any], tuple[Array, Array]]
 
 
 def make_step(
     network: Network,
-    loss: str | Loss,
+    loss: str | Loss | Head,
     optimizer: Optimizer,
     *,
     l2: float = 0.0,
+    l2_per_batch: bool = False,
     clip_norm: float | None = None,
     multipliers: Multipliers | None = None,
     dropout: float = 0.0,
     seed: int = 0,
+    packed: bool = False,
 ) -> Step:
     """Return `step(params, opt_state, X, Y, weight=None) -> (params, opt_state, loss)`.
 
@@ -36,10 +40,13 @@ def make_step(
     Parameters
     ----------
     network : Network
-    loss : str or Loss
+    loss : str, Loss or function
+        A name, a `Loss`, or what `loss_head` would return: (z, Y, weight, xp) -> (loss, dloss/dz).
     optimizer : Optimizer
     l2 : float
         Adds l2 / 2 times the sum of squared weights (biases left out) to the loss.
+    l2_per_batch : bool
+        Divide that by the batch's sum of weights, or number of samples: scikit-learn's `alpha`.
     clip_norm : float, optional
         Gradients are scaled down to this Euclidean norm over all parameters (Pascanu, Mikolov and Bengio 2013, alg. 1).
     multipliers : sequence of (float, float), optional
@@ -48,6 +55,8 @@ def make_step(
         The share of each hidden layer's units dropped in each step.
     seed : int
         Of the dropout masks.
+    packed : bool
+        `params` are, and stay, as `packing.pack` makes them: fewer calls an update, for small networks.
 
     Raises
     ------
@@ -72,14 +81,20 @@ def make_step(
         raise InputError(f"multipliers must be {network.n_layers} pairs (for W, for b), not {multipliers!r}")
     if any(not 0 <= factor < math.inf for pair in multipliers or () for factor in pair):
         raise InputError(f"multipliers must be numbers of at least 0, not {multipliers!r}")
-    gradient = make_gradient(network, loss, l2=l2, dropout=dropout, seed=seed)
+    if packed and (multipliers is not None or optimizer.weight_decay):
+        raise InputError("multipliers and weight_decay tell weights from biases: leave out packed")
+    gradient = make_gradient(network, loss, l2=l2, l2_per_batch=l2_per_batch, dropout=dropout, seed=seed)
+    unpack = unpacker(network.shapes)
     update = optimizer.update
 
     def step(
         params: Params, opt_state: OptimizerState, X: Array, Y: Array, weight: Array | None = None
     ) -> tuple[Params, OptimizerState, Array]:
         xp = namespace_of(X)
-        value, grads = gradient(params, X, Y, weight, opt_state.count, xp)
+        layers = unpack(params, xp) if packed else params
+        value, grads = gradient(layers, X, Y, weight, opt_state.count, xp)
+        if packed:
+            grads = pack(grads, xp)
         if clip_norm is not None:
             grads = clip(grads, clip_norm, xp)
         params, opt_state = update(grads, opt_state, params, multipliers=multipliers, xp=xp)
@@ -89,7 +104,13 @@ def make_step(
 
 
 def make_gradient(
-    network: Network, loss: str | Loss, *, l2: float = 0.0, dropout: float = 0.0, seed: int = 0
+    network: Network,
+    loss: str | Loss | Head,
+    *,
+    l2: float = 0.0,
+    l2_per_batch: bool = False,
+    dropout: float = 0.0,
+    seed: int = 0,
 ) -> Gradient:
     """Return `gradient(params, X, Y, weight=None, count=None) -> (loss, grads)`: `make_step` without the update.
 
@@ -100,7 +121,7 @@ def make_gradient(
         raise InputError(f"l2 must be at least 0, not {l2!r}")
     if not 0 <= dropout < 1:
         raise InputError(f"dropout must be at least 0 and below 1, not {dropout!r}")
-    head = loss_head(network, loss)
+    head = loss_head(network, loss) if isinstance(loss, str | Loss) else loss
     keys = [_dropout.layer_key(seed, layer) for layer in range(network.n_layers - 1)] if dropout else []
 
     def gradient(
@@ -122,13 +143,16 @@ def make_gradient(
         value, delta = head(z, Y, weight, xp)
         grads = back_propagate(network, params, inputs, sources, delta, masks, xp)
         if l2:
-            value, grads = _penalised(value, grads, params, l2, xp)
+            share = l2
+            if l2_per_batch:
+                share = l2 / (X.shape[-2] if weight is None else xp.sum(weight, axis=-1))
+            value, grads = value + 0.5 * share * squared_norm(params, xp), decayed(grads, params, share)
         return value, grads
 
     return gradient
 
 
-def loss_head(network: Network, loss: str | Loss) -> Callable[[Array, Array, Array | None, Any], tuple[Array, Array]]:
+def loss_head(network: Network, loss: str | Loss) -> Head:
     """Return `head(z, Y, weight, xp) -> (loss, delta)`: the loss over all samples, and its gradient by `z`.
 
     `z` (..., n_samples, n_outputs) is the output before its activation. With weights w a mean over samples is
@@ -183,8 +207,17 @@ def clip(grads: Params, norm: float, xp: Any) -> Params:
     return tuple((dW * factor, None if db is None else db * factor) for dW, db in grads)
 
 
-def _penalised(value: Array, grads: Params, params: Params, l2: float, xp: Any) -> tuple[Array, Params]:
-    """Add l2 / 2 times the sum of W^2 to the loss, l2 W to dW."""
-    for W, _ in params:
-        value = value + (0.5 * l2) * xp.sum(W * W, axis=(-2, -1))
-    return value, tuple((dW + l2 * W, db) for (W, _), (dW, db) in zip(params, grads, strict=True))
+def squared_norm(params: Params, xp: Any) -> Array:
+    """Return the sum of all squared weights of a model, biases left out."""
+    rows = [xp.reshape(W, (*W.shape[:-2], -1)) for W, _ in params]
+    return sum(xp.vecdot(w, w) for w in rows)
+
+
+def decayed(grads: Params, params: Params, l2: Any) -> Params:
+    """Return the gradients with the penalty's, dW + l2 W; the dW are changed where a library can."""
+    return tuple((_plus(dW, W * l2), db) for (W, _), (dW, db) in zip(params, grads, strict=True))
+
+
+def _plus(changed: Array, more: Array) -> Array:
+    changed += more
+    return changed

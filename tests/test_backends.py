@@ -127,3 +127,7 @@ def test_nothing_optional_is_imported_for_the_cpu(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", guarded)
     assert backends.select("cpu").name == "numpy"
+
+
+def test_the_backend_of_an_array_is_the_one_it_was_made_by(lib):
+    assert backends.of(lib.array([1.0])) == lib.backend

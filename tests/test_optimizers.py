@@ -156,7 +156,7 @@ def test_adams_first_step_in_float32_is_the_learning_rate(lib):
 
 
 @pytest.mark.parametrize(("make", "bad"), [
-    (sgd, {"learning_rate": -0.1}), (sgd, {"learning_rate": math.nan}), (momentum, {"momentum": 1.0}),
+    (sgd, {"learning_rate": -0.1}), (sgd, {"learning_rate": math.nan}), (momentum, {"momentum": 1.1}),
     (nesterov, {"momentum": -0.1}), (rmsprop, {"decay": 2.0}), (adam, {"beta_1": 1.0}), (adamw, {"beta_2": -1.0}),
     (adamw, {"weight_decay": -0.1}), (rmsprop, {"epsilon": -1e-8}), (adam, {"epsilon": math.inf}),
 ])  # fmt: skip

@@ -27,7 +27,8 @@ LEAVES = {
 MAY_IMPORT = {
     **{leaf: set() for leaf in LEAVES},
     "network": {"activations", "initializers", "losses", "errors", "namespaces"},
-    "step": {"network", "optimizers", "losses", "activations", "dropout", "errors", "namespaces"},
+    "packing": {"namespaces"},
+    "step": {"network", "optimizers", "packing", "losses", "activations", "dropout", "errors", "namespaces"},
     "loops": {"network", "errors"},
     "backends": {"errors", "namespaces"},
     "engines": {"batches", "engines", "errors", "namespaces", "backends"},
@@ -35,6 +36,8 @@ MAY_IMPORT = {
 OUTER = {
     "training",
     "classic",
+    "estimators",
+    "accel",
     "cli",
     "job",
     "reporting",
@@ -71,6 +74,8 @@ def test_import_directions():
             assert inside(tree) <= MAY_IMPORT[name], file
         if name not in OUTER | {"__init__"}:
             assert not inside(tree) & (OUTER - {"training"}), file
+        if name == "estimators":
+            assert not inside(tree) & OUTER - {"estimators"}, file
 
 
 def test_optional_libraries_are_named_in_backends_and_engines_only():

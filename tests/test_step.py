@@ -5,8 +5,9 @@ import pytest
 from conftest import assert_trees_close, library
 from test_optimizers import CASES
 
-from backprop_xp import InputError, Network, init, make_gradient, make_step, schedules, sgd
+from backprop_xp import InputError, Network, init, make_gradient, make_step, packing, schedules, sgd
 from backprop_xp.initializers import normal
+from backprop_xp.step import loss_head
 
 OPTIONS = {"plain": {}, "all": {"l2": 0.01, "clip_norm": 0.5, "dropout": 0.25, "seed": 2**40 + 3}}
 
@@ -95,7 +96,9 @@ def test_jax_traces_every_step(name, options, rate):
         jax.numpy.asarray(weight),
     )
     text = str(jax.make_jaxpr(step)(*arguments))
-    assert text.count("dot_general") == 3 * network.n_layers - 1  # forward, dW, and delta for all layers but the first
+    products = 3 * network.n_layers - 1  # forward, dW, and delta for all layers but the first
+    penalties = network.n_layers if OPTIONS[options].get("l2") else 0  # |W|^2
+    assert text.count("dot_general") == products + penalties
     jitted, eager = jax.jit(step)(*arguments), step(*arguments)
     assert_trees_close(jax.tree.leaves(jitted), jax.tree.leaves(eager), rtol=1e-12, atol=1e-15)
 
@@ -154,3 +157,63 @@ def test_options_out_of_range(bad):
 def test_unknown_loss_suggests_the_nearest():
     with pytest.raises(InputError, match="unknown loss 'cross_entrop'; did you mean 'cross_entropy'"):
         make_step(problem()[0], "cross_entrop", sgd())
+
+
+@pytest.mark.parametrize("bias", [True, False, "shared"])
+@pytest.mark.parametrize("leading", [(), (3,)], ids=["one", "stacked"])
+@pytest.mark.parametrize("name", ["nesterov", "adam"])
+def test_packed_parameters_take_the_same_steps(lib, name, leading, bias):
+    network, params, X, labels, weight = problem(bias=bias, leading=leading)
+    make, settings = CASES[name]
+    if (
+        name == "adam"
+    ):  # a shared bias before a softmax has no gradient but its rounding, which a small one would blow up
+        settings = {**settings, "epsilon": 1e-3}
+    optimizer = make(0.05, **settings)
+    plain = make_step(network, "cross_entropy", optimizer, **OPTIONS["all"])
+    expected, losses = trajectory(lib, plain, optimizer, params, X, labels, weight)
+    step = make_step(network, "cross_entropy", optimizer, packed=True, **OPTIONS["all"])
+    packed, packed_losses = trajectory(lib, step, optimizer, packing.pack(params), X, labels, weight)
+    assert_trees_close(packing.unpacker(network.shapes)(packed, np), expected, rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(packed_losses, losses, rtol=1e-12)
+
+
+def test_packed_parameters_do_not_tell_weights_from_biases():
+    network = problem()[0]
+    for optimizer, options in ((CASES["adamw"][0](0.1), {}), (sgd(0.1), {"multipliers": [(1.0, 0.0)] * 3})):
+        with pytest.raises(InputError, match="leave out packed"):
+            make_step(network, "cross_entropy", optimizer, packed=True, **options)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_penalty_by_batch_is_shared_by_its_samples(lib, weighted):
+    network, params, X, labels, weight = problem()
+    total = float(weight.sum()) if weighted else len(X)
+    given = lib.params(params), lib.array(X), lib.array(labels, "int32"), lib.array(weight) if weighted else None
+    by_batch = make_gradient(network, "cross_entropy", l2=0.7, l2_per_batch=True)(*given)
+    plain = make_gradient(network, "cross_entropy", l2=0.7 / total)(*given)
+    assert_trees_close(lib.host(by_batch), lib.host(plain), rtol=1e-13)
+
+
+def test_a_function_may_be_the_loss(lib):
+    network, params, X, labels, weight = problem()
+    given = lib.params(params), lib.array(X), lib.array(labels, "int32"), lib.array(weight)
+    head = loss_head(network, "cross_entropy")
+    doubled = make_gradient(network, lambda *arguments: tuple(2.0 * part for part in head(*arguments)))(*given)
+    plain = make_gradient(network, "cross_entropy")(*given)
+    assert_trees_close(lib.host(doubled), tuple_map(lambda a: 2.0 * a, lib.host(plain)), rtol=1e-13)
+
+
+def tuple_map(function, tree):
+    return tuple(tuple_map(function, leaf) for leaf in tree) if isinstance(tree, tuple) else function(tree)
+
+
+def test_sparse_rows_take_the_same_step():
+    sparse = pytest.importorskip("scipy.sparse")
+    network, params, X, labels, weight = problem()
+    X[X < 0.3] = 0.0
+    rule = sgd(0.1)
+    step = make_step(network, "cross_entropy", rule, **OPTIONS["all"])
+    expected = step(params, rule.init(params), X, labels, weight)
+    for kind in (sparse.csr_array, sparse.csc_matrix):
+        assert_trees_close(step(params, rule.init(params), kind(X), labels, weight), expected, rtol=1e-13)
