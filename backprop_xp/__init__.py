@@ -9,7 +9,9 @@ from backprop_xp.optimizers import Optimizer, OptimizerState, adam, adamw, momen
 from backprop_xp.step import make_gradient, make_step
 
 if TYPE_CHECKING:
+    from backprop_xp.accel import patch_sklearn, unpatch_sklearn
     from backprop_xp.classic import NeuralNetwork
+    from backprop_xp.estimators import MLPClassifier, MLPRegressor
     from backprop_xp.model import Model, load
     from backprop_xp.training import Trainer
 
@@ -18,6 +20,8 @@ __version__ = "0.1.0"
 __all__ = [
     "DivergedError",
     "InputError",
+    "MLPClassifier",
+    "MLPRegressor",
     "Model",
     "Network",
     "NeuralNetwork",
@@ -37,12 +41,23 @@ __all__ = [
     "make_step",
     "momentum",
     "nesterov",
+    "patch_sklearn",
     "rmsprop",
     "schedules",
     "sgd",
+    "unpatch_sklearn",
 ]
 
-_LATER = {"Trainer": "training", "Model": "model", "load": "model", "NeuralNetwork": "classic"}
+_LATER = {
+    "Trainer": "training",
+    "Model": "model",
+    "load": "model",
+    "NeuralNetwork": "classic",
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
+    "patch_sklearn": "accel",
+    "unpatch_sklearn": "accel",
+}
 
 
 def __getattr__(name: str) -> Any:
