@@ -35,6 +35,7 @@ class Suite(StrEnum):
     TUTORIAL = "tutorial"
     PEERS = "peers"
     JOBS = "jobs"
+    FITS = "fits"
     GROWTH = "growth"
 
 

@@ -18,18 +18,24 @@ from benchmarks.contenders import Contender
 
 ROOT = Path(__file__).parent.parent
 CHECKED_STEPS = 2
-# Of the norm of an update. float32 differs by some 1e-6 to 1e-4 after two steps, a rate that is off by 1 % by 1e-2.
-TOLERANCE = 2e-3
 TINY = 1e-30
 PATIENCE = 600.0  # seconds without an answer before a contender is given up
 
 
 class Task(Protocol):
-    """What is given to contenders: a Problem, or a Job."""
+    """What is given to contenders: a Problem, a Fit, or a Job."""
 
     @property
     def work(self) -> int:
         """A measure that time is in proportion to, for large ones."""
+
+    @property
+    def tolerance(self) -> float:
+        """The largest `distance` that is no other result."""
+
+    @property
+    def dtype(self) -> str:
+        """What the parameters are rounded to."""
 
     def expected(self, n_steps: int) -> list[Any]:
         """Return the parameters after that many steps."""
@@ -167,7 +173,7 @@ class Harness:
 
         Parameters
         ----------
-        task : Problem or Job
+        task : Problem, Fit or Job
         contenders : sequence of Contender
         plan : Plan
         """
@@ -245,9 +251,9 @@ class Harness:
             with np.load(path) as saved:
                 params = [saved[name] for name in saved.files]
         off = distance(task, params, CHECKED_STEPS)
-        if not off <= TOLERANCE:
+        if not off <= task.tolerance:
             raise Unavailable(
-                "refused", f"its update differs from the others' by {100 * off:.2g} %, so it was not timed"
+                "refused", f"what it learned differs from the others' by {100 * off:.2g} %, so it was not timed"
             )
 
     def _rounds(self, contenders: Sequence[Contender], task: Task, plan: Plan, outcomes: dict[str, Outcome]) -> None:
@@ -306,13 +312,13 @@ class Harness:
 def distance(task: Task, params: Sequence[Any], n_steps: int) -> float:
     """Return the largest distance, over the leaves, between an update and the one expected, in parts of its norm.
 
-    What rounding the parameters to their own type may do in each step is taken off. Deep below many sigmoids an update
+    What rounding the parameters to the task's type may do in each step is taken off. Deep below many sigmoids an update
     is smaller than that, and nothing is told of it; the layers above tell.
     """
     first = [leaf for layer in task.params() for leaf in layer]
     parts = []
     for leaf, start, end in zip(params, first, task.expected(n_steps), strict=True):
-        rounding = n_steps * np.finfo(leaf.dtype).eps * np.linalg.norm(end)
+        rounding = n_steps * np.finfo(task.dtype).eps * np.linalg.norm(end)
         off = np.linalg.norm(leaf.reshape(end.shape) - end) - rounding
         parts.append(np.maximum(off, 0.0) / max(float(np.linalg.norm(end - start)), TINY))
     return float(np.max(parts))

@@ -19,7 +19,7 @@ from controls import MISSING, SLOWED, WRONG, control
 from backprop_xp import loops
 from benchmarks import bench_growth, bench_loops, bench_peers, contest, jobs, machine
 from benchmarks.contenders import COMPILED, INTERPRETED, ON_JAX, ON_NUMPY, ON_TORCH, S1, S2, fitting, growing, stepping
-from benchmarks.contest import CHECKED_STEPS, TOLERANCE, Harness, Plan, distance
+from benchmarks.contest import CHECKED_STEPS, Harness, Plan, distance
 from benchmarks.problems import Problem
 
 ROOT = Path(__file__).parent.parent
@@ -53,14 +53,14 @@ def test_contenders_take_the_same_steps(contender, optimizer):
     if contender.make.endswith((":Products", ":Fit")):  # it trains nothing; it shuffles
         assert taking_part.params() is None
     else:
-        assert distance(problem, taking_part.params(), 7) < TOLERANCE / 10
+        assert distance(problem, taking_part.params(), 7) < problem.tolerance / 10
 
 
 @pytest.mark.parametrize("contender", [INTERPRETED, COMPILED], ids=lambda c: c.name)
 def test_loops_take_the_same_steps(contender):
     taking_part = made(contender, SMALL)
     taking_part.run(7)
-    assert distance(SMALL, taking_part.params(), 7) < TOLERANCE / 10
+    assert distance(SMALL, taking_part.params(), 7) < SMALL.tolerance / 10
 
 
 @pytest.mark.parametrize("contender", [S1, S2, ON_NUMPY], ids=lambda c: c.name)
@@ -95,7 +95,7 @@ def test_distance_sees_a_rate_that_is_off_and_nan_but_not_rounding():
     off = [start + 1.01 * (end - start) for start, end in zip(first, expected, strict=True)]
     assert 0.009 < distance(SMALL, off, CHECKED_STEPS) < 0.011
     assert distance(SMALL, [end.astype(np.float32) for end in expected], CHECKED_STEPS) == 0.0
-    assert not distance(SMALL, [np.full_like(end, np.nan) for end in expected], CHECKED_STEPS) <= TOLERANCE
+    assert not distance(SMALL, [np.full_like(end, np.nan) for end in expected], CHECKED_STEPS) <= SMALL.tolerance
 
 
 PROBLEMS = [
@@ -110,7 +110,7 @@ def test_a_rate_that_is_off_is_seen_in_float32_at_every_kind_of_shape(problem):
     first = [leaf for layer in problem.params() for leaf in layer]
     expected = problem.expected(CHECKED_STEPS)
     off = [(start + 1.01 * (end - start)).astype("float32") for start, end in zip(first, expected, strict=True)]
-    assert distance(problem, off, CHECKED_STEPS) > 4 * TOLERANCE
+    assert distance(problem, off, CHECKED_STEPS) > 4 * problem.tolerance
 
 
 @pytest.fixture(scope="module")
@@ -381,10 +381,10 @@ def test_fit_is_compared_in_order_and_timed_shuffled(harness):
     fit = stepping("cpu")[3]
     taking_part = made(fit, SMALL)
     taking_part.check(2)
-    assert distance(SMALL, taking_part.params(), 2) < TOLERANCE / 10
+    assert distance(SMALL, taking_part.params(), 2) < SMALL.tolerance / 10
     assert taking_part.trainer.shuffle
     wrong = replace(SMALL, learning_rate=SMALL.learning_rate * 1.01)
-    assert distance(wrong, taking_part.params(), 2) > TOLERANCE
+    assert distance(wrong, taking_part.params(), 2) > SMALL.tolerance
 
 
 def test_each_round_of_a_job_draws_anew():

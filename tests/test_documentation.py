@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import pkgutil
 import re
 from pathlib import Path
@@ -15,22 +16,41 @@ from benchmarks.report.readme import END, START, section
 from benchmarks.report.results import load
 
 ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/coming-from-scikit-learn.md"]
 MODULES = [name for _, name, _ in pkgutil.walk_packages(bx.__path__, "backprop_xp.") if not name.endswith("__main__")]
 
 
+def code_of(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+
+
 def readme_code():
-    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    return code_of("README.md")
 
 
 def test_readmes_python_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for code in readme_code()[:3]:
+    for code in readme_code()[:4]:
         exec(code, names)
     accuracy = float(re.search(r"validation accuracy (\S+)", capsys.readouterr().out)[1])
     assert accuracy > 0.95
     assert (names["labels"] == names["y"]).mean() > 0.95
     assert float(names["loss"]) < 1.0
+    assert names["classifier"].score(names["X"] / 16, names["y"]) > 0.95
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_coming_from_scikit_learns_python_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in code_of("docs/coming-from-scikit-learn.md"):
+        if "skops" in code:
+            pytest.importorskip("skops")
+        exec(code, names)
+        assert names["classifier"].score(names["X_test"], names["y_test"]) > 0.95
+    assert (names["labels"] == names["again"].predict(names["X_test"])).all()
+    assert names["pipeline"].score(names["X_test"], names["y_test"]) > 0.5
 
 
 def test_readmes_thirty_lines_are_the_packages_step():
@@ -59,10 +79,10 @@ def test_docstrings_examples(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
-        assert (ROOT / link).exists(), link
+        assert ((ROOT / page).parent / link).exists(), link
 
 
 def test_architecture_names_every_module():
@@ -70,3 +90,20 @@ def test_architecture_names_every_module():
     for path in (ROOT / "backprop_xp").iterdir():
         if path.suffix == ".py" and path.stem != "__init__":
             assert path.stem in named, path.stem
+
+
+def test_the_parity_that_is_told_is_the_committed_one():
+    page = (ROOT / "docs/coming-from-scikit-learn.md").read_text()
+    result = json.loads((ROOT / "benchmarks/results/parity.json").read_text())
+    cells, counts = result["cells"], result["outcomes"]
+    assert f"{len(cells)} cells, of which {counts['holds']} hold, {counts['same refusal']} refuse alike" in page
+    differing = [str(cell["number"]) for cell in cells if cell["outcome"] == "differs"]
+    assert f"and {counts['differs']} do not hold: numbers {', '.join(differing)}" in page
+    for solver in ("sgd", "adam", "lbfgs"):
+        row = [solver]
+        for dtype in ("float64", "float32"):
+            group = [cell for cell in cells if (cell["solver"], cell["dtype"]) == (solver, dtype)]
+            holding = [cell for cell in group if cell["outcome"] == "holds"]
+            refused = sum(cell["outcome"] == "same refusal" for cell in group)
+            row += [f"{len(holding)} of {len(group) - refused}", f"{max(cell['largest'][1] for cell in holding):.0e}"]
+        assert f"| {' | '.join(row)} |" in page, row

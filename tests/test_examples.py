@@ -244,3 +244,10 @@ def test_s7_draws_the_graph(tmp_path, capsys):
 def test_the_library_in_one_file(backend):
     pytest.importorskip(backend)
     assert load("library").main(backend=backend) > 0.95
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_grid_search_in_a_pipeline(monkeypatch, capsys):
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")  # of the workers
+    assert load("grid_search").main() > 0.98
+    assert "dropout = " in capsys.readouterr().out

@@ -18,13 +18,14 @@ from benchmarks.report.findings import findings
 from benchmarks.report.grids import along, heats
 from benchmarks.report.machine import machine_table
 from benchmarks.report.markup import table, to_markdown
-from benchmarks.report.pictures import growth, jobs, loops, palette, peers, tutorial
+from benchmarks.report.pictures import fits, growth, jobs, loops, palette, peers, tutorial
 from benchmarks.report.pictures.palette import COLOURS
 from benchmarks.report.results import Spread, load, ratio, ratio_spread
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 OURS, FLOOR, HAND = "backprop_xp on NumPy", "matrix products alone", "NumPy by hand, in place"
+CLASSIFIER = "backprop_xp MLPClassifier"
 INTERPRETED, COMPILED = "interpreted loops", "compiled loops (numba)"
 S1, S2 = "S1, looped gradient", "S2, vectorised"
 SHAPES = [
@@ -126,6 +127,19 @@ def jobs_suite():
     return rows, gaps
 
 
+def fits_suite():
+    rows = []
+    for optimizer, hidden, batch, ms, times in (
+        ("sgd", 64, 32, 100, 0.5), ("sgd", 512, 32, 400, 0.9), ("adam", 64, 32, 140, 0.4), ("adam", 64, 1024, 60, 1.2),
+    ):  # fmt: skip
+        case = {"hidden": hidden, "batch": batch, "optimizer": optimizer, "max_iter": 10, "dtype": "float64"}
+        rows.append(row("fits", case, CLASSIFIER, "ours", ms * 1e-3 * times, "fit"))
+        rows.append(row("fits", case, "scikit-learn MLP", "peer", ms * 1e-3, "fit"))
+    lbfgs = {**case, "batch": 1797, "optimizer": "lbfgs"}
+    rows.append(row("fits", lbfgs, "scikit-learn MLP", "peer", 0.1, "fit"))
+    return rows, [gap("fits", lbfgs, CLASSIFIER, "ours", "refused", "what it learned differs")]
+
+
 def growth_suite():
     axes = {"hidden": [16 * 2**k for k in range(9)], "batch": [2**k for k in range(13)], "depth": [1, 2, 4, 8, 16]}
     rows = []
@@ -149,7 +163,8 @@ def growth_suite():
 
 
 SUITES = {
-    "loops": loops_suite, "tutorial": tutorial_suite, "peers": peers_suite, "jobs": jobs_suite, "growth": growth_suite,
+    "loops": loops_suite, "tutorial": tutorial_suite, "peers": peers_suite, "jobs": jobs_suite, "fits": fits_suite,
+    "growth": growth_suite,
 }  # fmt: skip
 MACHINE = {
     "name": "amd-epyc-2-cores", "processor": "AMD EPYC", "cores": 2, "threads": 2, "memory_bytes": 25e9,
@@ -201,7 +216,7 @@ def exact(suite, case, times, roles=None, **extra):
 
 
 def test_loading_keeps_everything(full):
-    assert [run.suite for run in full.runs] == ["loops", "tutorial", "peers", "jobs", "growth"]
+    assert [run.suite for run in full.runs] == ["loops", "tutorial", "peers", "jobs", "fits", "growth"]
     assert len(full.rows) == sum(len(make()[0]) for make in SUITES.values())
     assert len(full.gaps) == sum(len(make()[1]) for make in SUITES.values())
     assert full.machine["processor"] == "AMD EPYC"
@@ -370,6 +385,17 @@ def test_losses_wins_and_ties_are_told_apart():
     assert [cell.text for cell in cells] == ["1.20 behind", "0.800 ahead", "1.00 level"]
 
 
+def test_whole_fits_have_times_and_a_ratio_with_its_spread(tmp_path):
+    case = {"hidden": 64, "batch": 32, "optimizer": "adam", "max_iter": 10, "dtype": "float64"}
+    times = {CLASSIFIER: [0.05, 0.04, 0.06], "scikit-learn MLP": [0.1, 0.1, 0.1]}
+    save(tmp_path, "fits", exact("fits", case, times))
+    made = tables.fits(load(tmp_path))
+    assert made.heads == ("fit", f"{CLASSIFIER}, ms", "scikit-learn MLP, ms", "ours / scikit-learn")
+    assert [cell.text for cell in made.rows[0]] == [
+        "batch 32, float64, hidden 64, max_iter 10, adam", "50.0 ± 10 %", "100 ± 0 %", "0.500 ± 10 % ahead",
+    ]  # fmt: skip
+
+
 def test_every_gap_is_listed_with_its_reason(full):
     text = " ".join(cell.text for line in tables.gaps(full).rows for cell in line)
     assert "over the budget of 2 s" in text
@@ -486,6 +512,17 @@ def test_jobs_say_times_targets_and_memory(full):
     assert "The target is 0.95." in curves.description
     assert "PyTorch eager ends at 0.967, the target never reached" in curves.description
     assert f"{OURS} 150 MB" in memory.description
+
+
+def test_fits_say_how_often_ours_is_ahead(full):
+    sgd, adam = fits.pictures(full)  # of lbfgs there is no ratio
+    assert (sgd.group, adam.group) == ("sgd", "adam")
+    assert sgd.description.endswith(": ahead in 2, behind in 0, level in 0.")
+    assert adam.description.endswith(": ahead in 1, behind in 1, level in 0.")
+    assert "← ours faster" in sgd.svg
+    assert any(
+        found.text.startswith("ahead of the best peer at whole fits in 3, behind in 1,") for found in findings(full)
+    )
 
 
 def test_accuracies_are_shown_with_their_ends(tmp_path):
@@ -644,7 +681,14 @@ def read(path):
 
 def test_the_page_is_whole(written):
     text = " ".join(read(written).text)
-    for heading in ("What was found", "Loops against matrices", "S1 against S2", "Whole jobs", "How to repeat it"):
+    for heading in (
+        "What was found",
+        "Loops against matrices",
+        "S1 against S2",
+        "Whole jobs",
+        "Whole fits",
+        "How to repeat it",
+    ):
         assert heading in text
     assert "pytest benchmarks" in text
     assert "Not measured yet" not in text
@@ -670,7 +714,7 @@ def test_findings_tell_losses_and_wins(full):
 def test_one_suite_alone_makes_a_page_that_names_the_others_commands(tmp_path, suite):
     save(tmp_path / "in", suite, *SUITES[suite]())
     text = " ".join(read(page.write(load(tmp_path / "in"), tmp_path)).text)
-    assert text.count("Not measured yet") == 4
+    assert text.count("Not measured yet") == len(SUITES) - 1
     assert f"python -m benchmarks run {suite}" not in text
 
 
@@ -787,6 +831,19 @@ def test_the_section_has_pictures_table_and_reasons(full, tmp_path):
     assert to_markdown(tables.steps(full, "sgd", "cpu")) in text
     assert "- PyTorch compiled, not installed: torch.compile needs a C++ compiler" in text
     assert "Measured on AMD EPYC, 2 cores" in text
+
+
+def test_the_section_has_the_ratio_of_every_fit_and_nothing_of_fits_without_any(full, tmp_path):
+    made = tables.fit_ratios(full)
+    assert made.heads == ("ours / scikit-learn", "hidden 64", "hidden 512")
+    marks = {line[0].text: [cell.mark for cell in line[1:]] for line in made.rows}
+    assert marks == {
+        "batch 32, float64, sgd": ["ahead", "ahead"], "batch 32, float64, adam": ["ahead", ""],
+        "batch 1024, float64, adam": ["behind", ""], "batch 1797, float64, lbfgs": ["", ""],
+    }  # fmt: skip
+    assert to_markdown(made) in readme.section(full, tmp_path)
+    without = dataclasses.replace(full, rows=tuple(made for made in full.rows if made.suite != "fits"))
+    assert "MLPClassifier" not in readme.section(without, tmp_path)
 
 
 def test_updating_the_readme_twice_changes_it_once(tmp_path):

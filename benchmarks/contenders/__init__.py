@@ -65,6 +65,14 @@ COMPILED = Contender(
 S1 = Contender("S1, looped gradient", "loops", "benchmarks.contenders.tutorial:S1")
 S2 = Contender("S2, vectorised", "hand", "benchmarks.contenders.tutorial:S2")
 
+CLASSIFIERS = [
+    Contender(name, role, "benchmarks.contenders.classifiers:Classifier", {"library": library})
+    for name, role, library in (
+        ("backprop_xp MLPClassifier", "ours", "backprop_xp"),
+        ("scikit-learn MLP", "peer", "sklearn.neural_network"),
+    )
+]
+
 
 def _floor(make: str, device: str) -> Contender:
     name, cls = "matrix products alone", f"benchmarks.contenders.by_hand:{make}"

@@ -22,7 +22,7 @@ class Finding:
 
 def findings(results: Results) -> list[Finding]:
     """Return what every suite that was run has to say."""
-    parts: list[Callable[[Results], list[Finding]]] = [_loops, _tutorial, _peers, _jobs, _growth]
+    parts: list[Callable[[Results], list[Finding]]] = [_loops, _tutorial, _peers, _jobs, _fits, _growth]
     return [finding for part in parts for finding in part(results)]
 
 
@@ -108,6 +108,10 @@ def _accuracy(ours: Row, peer: Row) -> str:
     figures = [middle(row.extra.get("accuracy")) for row in (ours, peer)]
     known = [f"{figure:.3f}" for figure in figures if figure is not None]
     return f"; accuracy {known[0]} against {known[1]}" if len(known) == 2 else ""
+
+
+def _fits(results: Results) -> list[Finding]:
+    return _against_peers(results.measured("fits"), " at whole fits")
 
 
 def _growth(results: Results) -> list[Finding]:

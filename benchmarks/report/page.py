@@ -7,7 +7,7 @@ from benchmarks.report import tables
 from benchmarks.report.findings import findings, in_all
 from benchmarks.report.machine import machine_line, machine_table
 from benchmarks.report.markup import Table, escaped, to_html
-from benchmarks.report.pictures import growth, jobs, loops, peers, tutorial
+from benchmarks.report.pictures import fits, growth, jobs, loops, peers, tutorial
 from benchmarks.report.pictures.canvas import Picture
 from benchmarks.report.results import Results
 from benchmarks.report.sheet import Section, commands, document, figures, paragraph
@@ -17,6 +17,7 @@ DRAW: dict[str, Callable[[Results], list[Picture]]] = {
     "tutorial": tutorial.pictures,
     "peers": peers.pictures,
     "jobs": jobs.pictures,
+    "fits": fits.pictures,
     "growth": growth.pictures,
 }
 HEADINGS = {
@@ -24,6 +25,7 @@ HEADINGS = {
     "tutorial": ("S1 and S2", "S1 against S2"),
     "peers": ("Peers", "Peers and the floor"),
     "jobs": ("Jobs", "Whole jobs"),
+    "fits": ("Fits", "Whole fits, to the same numbers"),
     "growth": ("Growth", "How time grows"),
 }
 WORDS = {
@@ -37,12 +39,14 @@ WORDS = {
     The best peer is the fastest of the other libraries; what is written by hand for these networks is no peer.""",
     "jobs": """From loaded arrays to a fitted model, with everybody's own shuffling, batches and records. Memory is the
     peak of the whole process, and of it what fitting added.""",
+    "fits": """MLPClassifier(...).fit(X, y) on digits, with one hidden layer, at the defaults but for what a line names.
+    All iterations are gone through, and nobody is timed whose coefficients are not scikit-learn's in the end.""",
     "growth": """One size varied, all else held. Dispatch-bound: a step takes less than twice the time of the smallest
     size. Arithmetic-bound: the products alone take at least half of it. Memory-bound: neither. The matrix rate
     is the best that square products reached here through NumPy's BLAS, or CuPy's; another library's may reach more.
     Exponents are fitted over the sizes where size matters.""",
 }
-TABLES: dict[str, Callable[[Results], Table]] = {"peers": tables.steps, "jobs": tables.jobs}
+TABLES: dict[str, Callable[[Results], Table]] = {"peers": tables.steps, "jobs": tables.jobs, "fits": tables.fits}
 LARGE = ("loops", "tutorial")  # few pictures, and what the page is about
 REPEAT = (
     "pip install '.[bench]'",

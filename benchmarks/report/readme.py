@@ -38,6 +38,12 @@ def section(results: Results, picture_folder: Path) -> str:
         else []
     )
     parts += _reasons(results)
+    fits = tables.fit_ratios(results)
+    parts += (
+        ["The time of `MLPClassifier(...).fit` on digits, ending at the same coefficients:", to_markdown(fits)]
+        if fits.rows
+        else []
+    )
     parts.append(
         f"Measured on {markdown(machine_line(results))}. "
         "Repeat it: `python -m benchmarks run && python -m benchmarks report`."

@@ -13,7 +13,7 @@ import numpy as np
 from backprop_xp.errors import InputError
 from benchmarks.report.wording import listing, printable
 
-SUITES = ("loops", "tutorial", "peers", "jobs", "growth")
+SUITES = ("loops", "tutorial", "peers", "jobs", "fits", "growth")
 Values = Mapping[str, str | int | float]
 Made = TypeVar("Made")
 Key = tuple[tuple[str, str | int | float], ...]

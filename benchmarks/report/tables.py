@@ -1,6 +1,6 @@
 """The tables of the report as data: every figure that a picture is drawn from, and every gap with its reason."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from benchmarks.report.grids import AxisLines, Heat
 from benchmarks.report.markup import Cell, Mark, Table, table
@@ -29,17 +29,22 @@ def spread_text(spread: Spread, scale: float = 1e6) -> str:
     return f"{number(spread.median * scale)} ± {number(share, 1 if share < 1 else 2)} %"
 
 
-def verdict(spread: Spread, who: str) -> Cell:
+def median_text(spread: Spread) -> str:
+    """Return the median alone."""
+    return number(spread.median)
+
+
+def verdict(spread: Spread, who: str, write: Callable[[Spread], str] = median_text) -> Cell:
     """Return ours / theirs in words: ahead or behind where three rounds in four say so, level otherwise."""
     mark: Mark = "ahead" if spread.high < 1 else "behind" if spread.low > 1 else "level"
-    return Cell(f"{number(spread.median)} {mark}", mark, who)
+    return Cell(f"{write(spread)} {mark}", mark, who)
 
 
-def time_cell(case: Case, contender: str) -> Cell:
-    """Return the microseconds of a contender, or why there are none."""
+def time_cell(case: Case, contender: str, scale: float = 1e6) -> Cell:
+    """Return the time of a contender, in microseconds unless scaled otherwise, or why there is none."""
     row, gap = case.row(contender), case.gap(contender)
     if row is not None:
-        return Cell(spread_text(row.time), "ours" if row.role == "ours" else "")
+        return Cell(spread_text(row.time, scale), "ours" if row.role == "ours" else "")
     return gap_cell(gap) if gap else NONE
 
 
@@ -48,10 +53,12 @@ def gap_cell(gap: Gap) -> Cell:
     return Cell(gap_name(gap.kind), "gap", gap.reason)
 
 
-def against(case: Case, role: str) -> Cell:
+def against(case: Case, role: str, write: Callable[[Spread], str] = median_text) -> Cell:
     """Return our best over the best of a role."""
     ours, other = case.best("ours"), case.best(role)
-    return verdict(ratio_spread(ours, other), f"{ours.contender} / {other.contender}") if ours and other else NONE
+    if ours is None or other is None:
+        return NONE
+    return verdict(ratio_spread(ours, other), f"{ours.contender} / {other.contender}", write)
 
 
 def over_floor(case: Case) -> Cell:
@@ -186,6 +193,34 @@ def _to_target(row: Row) -> Cell:
     if reached is None:
         return Cell("not reached", "gap", f"target {row.extra.get('target')}")
     return Cell(f"{number(reached)}{f' (missed in {missed} of {len(times)})' if missed else ''}")
+
+
+def fits(results: Results, optimizer: str | None = None) -> Table:
+    """Return the table of whole fits: a line a case, milliseconds of everybody, and the ratio with its spread."""
+    cases = [case for case in results.measured("fits") if optimizer in (None, case.values.get("optimizer"))]
+    names = contenders(entry for case in cases for entry in (*case.rows, *case.gaps))
+    rows: Iterable[list[Cell | str]] = (
+        [
+            case_name(_without(case, optimizer)),
+            *(time_cell(case, name, 1e3) for name in names),
+            against(case, "peer", lambda ratio: spread_text(ratio, 1)),
+        ]
+        for case in cases
+    )
+    return table(["fit", *(f"{name}, ms" for name in names), "ours / scikit-learn"], rows)
+
+
+def fit_ratios(results: Results) -> Table:
+    """Return the ratios of whole fits alone: a line a way of fitting, a column a hidden size."""
+    lines: dict[str, dict[str, Cell]] = {}
+    for case in results.measured("fits"):
+        fitting = {name: value for name, value in case.values.items() if name not in ("hidden", "max_iter")}
+        lines.setdefault(case_name(fitting), {})[f"hidden {case.values.get('hidden')}"] = against(case, "peer")
+    sizes = list(dict.fromkeys(size for line in lines.values() for size in line))
+    return table(
+        ["ours / scikit-learn", *sizes],
+        ([name, *(line.get(size, NONE) for size in sizes)] for name, line in lines.items()),
+    )
 
 
 def growth(results: Results) -> Table:

@@ -82,7 +82,7 @@ def shortened(text: str, length: int) -> str:
 
 def case_name(case: Mapping[str, Any]) -> str:
     """Return a case in words: "784-128-10, batch 128, sgd"."""
-    plain, counted = {"shape", "data", "optimizer"}, {"rows", "epochs"}
+    plain, counted = {"shape", "data", "optimizer", "dtype"}, {"rows", "epochs"}
     words = [] if "axis" not in case else [f"{case['axis']} {case.get('size', '')}".strip()]
     for name, value in case.items():
         if name not in {"axis", "size", "device", case.get("axis")}:

@@ -53,6 +53,7 @@ STYLES = {
     "backprop_xp on JAX": Style("violet", "P"),
     "backprop_xp on PyTorch": Style("purple", "X"),
     "backprop_xp, Trainer.fit": Style("navy", "p"),
+    "backprop_xp MLPClassifier": Style("blue", "o"),
     "interpreted loops": Style("vermilion", "s"),
     "compiled loops (numba)": Style("orange", "^"),
     "S1, looped gradient": Style("vermilion", "s"),

@@ -28,31 +28,47 @@ class Dot:
     mark: Mark
 
 
-def dots(found: Sequence[Dot], name: str, summary: str, numbers: Table) -> Picture:
-    """Return the largest changes as a picture; what is level comes last."""
+def dots(
+    found: Sequence[Dot],
+    name: str,
+    summary: str,
+    numbers: Table,
+    over: tuple[str, str] = ("b", "a"),
+    group: str = "",
+) -> Picture:
+    """Return the largest ratios as a picture; what is level comes last.
+
+    Parameters
+    ----------
+    over : what is divided by what
+    group : the heading that the picture stands under
+    """
+    title = " / ".join(over)
     shown = sorted(found, key=lambda dot: (dot.mark == "level", -abs(math.log(dot.ratio))))[:SHOWN]
     first = f"; shown are {SHOWN} of them, the largest changes first" if len(found) > SHOWN else ""
     ratios = between([dot.ratio for dot in found])
-    description = f"{count(len(found), 'ratio')} b / a, {ratios}: {summary}{first}."
+    description = f"{count(len(found), 'ratio')} {title}, {ratios}: {summary}{first}."
 
     def paint(figure: Figure) -> None:
-        _draw(figure, shown)
+        _draw(figure, shown, over[0])
 
-    return picture(name, "Ratios b / a", description, numbers, TOP + ROW * len(shown) + BOTTOM, paint)
+    height = TOP + ROW * len(shown) + BOTTOM
+    return picture(name, f"Ratios {title}", description, numbers, height, paint, group)
 
 
-def _draw(figure: Figure, shown: Sequence[Dot]) -> None:
+def _draw(figure: Figure, shown: Sequence[Dot], who: str) -> None:
     axes = place(figure, 12, TOP, 44, BOTTOM)
     ends = [end for dot in shown for end in (dot.low, dot.ratio, dot.high) if 0 < end < math.inf]
     reach = max(*ends, 1.2, 1 / min(ends))
     low, high = (1 / reach if min(ends) < 1 else 1 / 1.2), (reach if max(ends) > 1 else 1.2)
     axes.set(xscale="log", xlim=(low / 1.05, high * 1.05), ylim=(len(shown), 0))
-    ticks = sorted({1.0, *(tick for tick in decades(low, high) if low <= tick <= high)} | {low, high} - {1.0})
+    room = (high / low) ** 0.1  # that a tick's number takes
+    ticks = sorted({low, 1.0, high, *(tick for tick in decades(low, high) if low * room < tick < high / room)})
     axes.set_xticks([], minor=True)
     axes.set_xticks(ticks, [number(tick, 2) for tick in ticks])
     axes.set_yticks([])
-    write(figure, 12, 14, "← b faster", size=SMALL, color=ink("soft"))
-    write(figure, WIDTH - 12, 14, "b slower →", size=SMALL, color=ink("soft"), ha="right")
+    write(figure, 12, 14, f"← {who} faster", size=SMALL, color=ink("soft"))
+    write(figure, WIDTH - 12, 14, f"{who} slower →", size=SMALL, color=ink("soft"), ha="right")
     for row, dot in enumerate(shown):
         colour, marker = LOOKS[dot.mark]
         axes.plot([1, 1], [row + 0.5, row + 0.94], color=ink("soft"), linewidth=1)
