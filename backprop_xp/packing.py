@@ -24,9 +24,10 @@ def pack(params: Params, xp: Any = None) -> Params:
     xp : namespace, optional
     """
     xp = namespace_of(params[0][0]) if xp is None else xp
-    leaves = [xp.reshape(W, (*W.shape[:-2], 1, -1)) for W, _ in params]
-    leaves += [b for _, b in params if b is not None]
-    return ((xp.concat(leaves, axis=-1), None),)
+    leaves = [W for W, _ in params] + [b for _, b in params if b is not None]
+    if leaves[0].ndim == 2:
+        return ((xp.concat(leaves, axis=None)[None, :], None),)
+    return ((xp.concat([xp.reshape(leaf, (*leaf.shape[:-2], 1, -1)) for leaf in leaves], axis=-1), None),)
 
 
 def unpacker(shapes: Shapes) -> Callable[[Params, Any], Params]:

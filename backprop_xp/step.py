@@ -209,8 +209,11 @@ def clip(grads: Params, norm: float, xp: Any) -> Params:
 
 def squared_norm(params: Params, xp: Any) -> Array:
     """Return the sum of all squared weights of a model, biases left out."""
-    rows = [xp.reshape(W, (*W.shape[:-2], -1)) for W, _ in params]
-    return sum(xp.vecdot(w, w) for w in rows)
+    total = 0.0
+    for W, _ in params:
+        w = xp.reshape(W, (*W.shape[:-2], -1))
+        total = total + xp.vecdot(w, w)
+    return total
 
 
 def decayed(grads: Params, params: Params, l2: Any) -> Params:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from backprop_xp.batches import IndexBatches
 from backprop_xp.errors import StopTraining
 from backprop_xp.namespaces import namespace_of
@@ -12,6 +14,11 @@ Array = Any
 # Rows are gathered for several batches at once, in pieces of about 1 MiB in float32: one gather a piece instead of one
 # a step, and what the next steps read is still in the processor's cache.
 _GATHERED = 2**18
+
+# glibc returns freed memory to the system above a threshold, so that each step's temporaries would be mapped, faulted in
+# and unmapped anew. It raises the threshold to the size of a mapped block that is freed, up to 32 MiB (mallopt(3),
+# M_MMAP_THRESHOLD). This one is freed at once and never touched; other allocators take no notice.
+np.empty(2**25 - 2**16, dtype=np.uint8)
 
 
 def run(

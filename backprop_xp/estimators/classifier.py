@@ -277,7 +277,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = self._labels_of(y)
             self.classes_ = self._label_binarizer.classes_
-        elif self.warm_start:
+            return self._encoded(y)
+        if self.warm_start:
             present, known = _unique(y), backends.to_host(self.classes_)
             if set(present) != set(known):
                 raise ValueError(
@@ -291,6 +292,10 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         present, known = _unique(y), backends.to_host(self.classes_)
         if len(np.setdiff1d(present, known)):
             raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {present}.")
+        return self._encoded(y)
+
+    def _encoded(self, y: Any) -> Array:
+        """Return bool (n_samples, n_outputs), where `y` lies."""
         labels = self._label_binarizer
         if inputs.on_host(y) == isinstance(labels, DeviceLabels):  # fitted elsewhere than these lie
             labels = DeviceLabels(self.classes_, labels.y_type_)

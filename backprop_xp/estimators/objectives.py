@@ -29,6 +29,12 @@ def _softmax_log_loss(z: Array, Y: Array, epsilon: float, network: Network, xp: 
     return -_xlogy(Y, _clipped(P, epsilon, xp), xp), P - Y
 
 
+def _log_loss_of_the_class(z: Array, Y: Array, epsilon: float, network: Network, xp: Any) -> tuple[Array, Array]:
+    P = softmax(z, xp)
+    of_class = xp.vecdot(P, Y)[..., None]  # a row of Y is one-hot
+    return -xp.log(_clipped(of_class, epsilon, xp)), P - Y
+
+
 def _logistic_log_loss(z: Array, Y: Array, epsilon: float, network: Network, xp: Any) -> tuple[Array, Array]:
     P = network.activations[-1].value(z, xp)
     clipped = _clipped(P, epsilon, xp)
@@ -71,6 +77,8 @@ def head(loss: str, network: Network, epsilon: float, *, divided: bool) -> Head:
     if (loss, network.output) not in OBJECTIVES:
         return _of_core(loss, network, divided)
     pointwise = OBJECTIVES[loss, network.output]
+    if divided and pointwise is _softmax_log_loss:
+        pointwise = _log_loss_of_the_class  # the same value, another order of roundings
     n_averaged = network.widths[-1] if loss == "squared_error" else 1
 
     def evaluated(z: Array, Y: Array, weight: Array | None, xp: Any) -> tuple[Array, Array]:
