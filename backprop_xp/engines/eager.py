@@ -15,8 +15,8 @@ Array = Any
 # a step, and what the next steps read is still in the processor's cache.
 _GATHERED = 2**18
 
-# glibc returns freed memory to the system above a threshold, so that each step's temporaries would be mapped, faulted in
-# and unmapped anew. It raises the threshold to the size of a mapped block that is freed, up to 32 MiB (mallopt(3),
+# glibc returns freed memory to the system above a threshold, so that each step's temporaries would be mapped, faulted
+# in and unmapped anew. It raises the threshold to the size of a mapped block that is freed, up to 32 MiB (mallopt(3),
 # M_MMAP_THRESHOLD). This one is freed at once and never touched; other allocators take no notice.
 np.empty(2**25 - 2**16, dtype=np.uint8)
 
