@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import json
+import os
 import pickle
 import subprocess
 import sys
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 import sklearn.neural_network as theirs
 from conftest import DEVICES, library
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -532,3 +536,205 @@ def test_verbose_lbfgs_prints_each_iteration(capsys):
     MLPClassifier(**SMALL, solver="lbfgs", verbose=True).fit(DIGITS, LABELS)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in lines] == [f"Iteration {n}" for n in range(1, 5)]
+
+
+# What a second pair of eyes found, beside scikit-learn's own behaviour where it has one.
+
+
+def test_scores_of_targets_of_another_shape_are_refused(other):
+    X, y = other.array(CANCER), other.array(MALIGNANT, "int64")
+    fitted = MLPClassifier(**SMALL).fit(X, y)
+    with pytest.raises(ValueError, match="has shape"):
+        fitted.score(X, y[:1])
+    assert fitted.score(X, other.array(MALIGNANT[:, None], "int64")) == fitted.score(X, y)
+    weight = np.random.default_rng(0).uniform(size=len(CANCER))
+    expected = MLPClassifier(**SMALL).fit(CANCER, MALIGNANT).score(CANCER, MALIGNANT, weight)
+    assert fitted.score(X, y, other.array(weight)) == pytest.approx(expected, rel=1e-12)
+    regressor = MLPRegressor(**SMALL).fit(other.array(DIABETES), other.array(PROGRESSION))
+    with pytest.raises(ValueError, match="has shape"):
+        regressor.score(other.array(DIABETES), other.array(TWO))
+    assert regressor.score(other.array(DIABETES), PROGRESSION.tolist()) == pytest.approx(
+        MLPRegressor(**SMALL).fit(DIABETES, PROGRESSION).score(DIABETES, PROGRESSION)
+    )
+
+
+@pytest.mark.parametrize(
+    ("problem", "y_val"),
+    [
+        ("regression", TWO),
+        ("outputs", PROGRESSION),
+        ("multilabel", LABELS),
+        ("multilabel", BITS[:, [0, 1, 0]]),
+        ("binary", TWO),
+    ],
+)
+def test_validation_targets_of_another_shape_are_refused(lib, problem, y_val):
+    cls, X, y = PROBLEMS[problem]
+    X, y, y_val = X[:300], y[:300], np.resize(y_val, (300, *y_val.shape[1:])).round()
+    kind = "float64" if cls is MLPRegressor else "int64"
+    with pytest.raises(ValueError, match=r"outputs, not the|has shape|multi-output|Unknown label|zeros and ones"):
+        cls(**SMALL).fit(lib.array(X), lib.array(y, kind), X_val=lib.array(X), y_val=lib.array(y_val, kind))
+
+
+@pytest.mark.parametrize("there_first", [True, False])
+def test_training_follows_its_input_from_one_library_to_another(other, there_first):
+    here, there = (CANCER, MALIGNANT), (other.array(CANCER), other.array(MALIGNANT, "int64"))
+    first, second = (there, here) if there_first else (here, there)
+    expected = MLPClassifier(**SMALL).fit(*here).partial_fit(*here)
+    fitted = MLPClassifier(**SMALL).fit(*first).partial_fit(*second)
+    np.testing.assert_allclose(other.host(fitted.coefs_[0]), expected.coefs_[0], rtol=1e-9, atol=1e-11)
+    assert type(fitted.coefs_[0]) is type(second[0])
+    recorded = MLPClassifier(**SMALL).fit(*first, X_val=second[0], y_val=second[1])
+    assert recorded.validation_scores_[-1] == pytest.approx(recorded.score(*second))
+
+
+def of_both(cls, *fits, **settings):
+    """Return our model and scikit-learn's after the same calls."""
+    models = []
+    for module in (bx, theirs):
+        model = getattr(module, cls.__name__)(**{**SMALL, **settings})
+        for call in fits:
+            call(model)
+        models.append(model)
+    return models
+
+
+def test_one_class_is_scored_and_kept_as_scikit_learns(tmp_path):
+    ours, sklearns = of_both(MLPClassifier, lambda m: m.fit(CANCER, 0 * MALIGNANT), early_stopping=True)
+    assert ours.validation_scores_ == sklearns.validation_scores_
+    ours.save(tmp_path / "one.safetensors")
+    for loaded in (MLPClassifier.load(tmp_path / "one.safetensors"), bx.load(tmp_path / "one.safetensors")):
+        np.testing.assert_array_equal(loaded.predict(CANCER), sklearns.predict(CANCER))
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_scores_that_are_no_numbers_leave_scikit_learns_weights(solver):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours, sklearns = of_both(
+            MLPRegressor, lambda m: m.fit(DIABETES * 1e200, PROGRESSION), early_stopping=True, solver=solver
+        )
+    np.testing.assert_allclose(ours.coefs_[0], sklearns.coefs_[0], rtol=1e-12)
+    assert ours.n_iter_ == sklearns.n_iter_
+    assert np.isnan(ours.validation_scores_).all()
+
+
+def test_early_stopping_twice_from_warm_weights_is_scikit_learns():
+    ours, sklearns = of_both(
+        MLPClassifier, *[lambda m: m.fit(CANCER, MALIGNANT)] * 3, early_stopping=True, warm_start=True, max_iter=6
+    )
+    np.testing.assert_allclose(ours.coefs_[0], sklearns.coefs_[0], rtol=1e-10)
+    np.testing.assert_allclose(ours.validation_scores_, sklearns.validation_scores_, rtol=1e-12)
+
+
+def test_an_optimizer_keeps_what_it_began_with_as_scikit_learns():
+    def call(model):
+        model.partial_fit(CANCER, MALIGNANT, classes=[0, 1])
+
+    def changed(model):
+        model.set_params(solver="adam", momentum=0.1, learning_rate_init=0.5, nesterovs_momentum=False)
+
+    ours, sklearns = of_both(MLPClassifier, call, call, changed, call, call, solver="sgd", learning_rate="invscaling")
+    np.testing.assert_allclose(ours.coefs_[0], sklearns.coefs_[0], rtol=1e-10)
+
+
+def test_another_number_of_layers_cannot_go_on():
+    fitted = MLPClassifier(**SMALL, warm_start=True).fit(DIGITS, LABELS).set_params(hidden_layer_sizes=(12, 3))
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(12, 3\): `coefs_` have 2 layers"):
+        fitted.fit(DIGITS, LABELS)
+
+
+def test_scorers_take_weights_if_they_do_and_frames_give_no_warning():
+    pandas = pytest.importorskip("pandas")
+    frame, weights = pandas.DataFrame(CANCER, columns=[f"x{n}" for n in range(30)]), []
+
+    def weighted(estimator, X, y, sample_weight=None):
+        weights.append(sample_weight)
+        return estimator.score(X, y)
+
+    settings = {**SMALL, "early_stopping": True, "class_weight": "balanced"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        MLPClassifier(**settings, scoring=lambda estimator, X, y: estimator.score(X, y)).fit(frame, MALIGNANT)
+        MLPClassifier(**settings, scoring=weighted).fit(frame, MALIGNANT)
+    assert weights[0].shape == (57,)
+
+
+def test_a_learning_rate_may_be_a_number_and_may_stop_training():
+    calls = []
+
+    def rate(count, xp):
+        calls.append(count)
+        if len(calls) > 3:
+            raise StopTraining("enough")
+        return 0.01
+
+    recorder = Recorder()
+    MLPClassifier(**SMALL, learning_rate=rate, callbacks=[recorder]).fit(DIGITS, LABELS)
+    assert recorder.events[-1] == "enough"
+
+
+def test_what_a_solver_or_partial_fit_has_no_use_for_is_refused():
+    for more in ({"callbacks": [print]}, {"scoring": "accuracy"}):
+        with pytest.raises(InputError, match=f"no steps for {next(iter(more))}"):
+            MLPClassifier(**SMALL, solver="lbfgs", **more).fit(DIGITS, LABELS)
+    with pytest.raises(ValueError, match="learning_rate='cosine' is not for partial_fit"):
+        MLPClassifier(**SMALL, learning_rate="cosine").partial_fit(DIGITS, LABELS, classes=range(10))
+    with pytest.raises(ValueError, match="must not be negative"):
+        MLPRegressor("poisson", **SMALL).fit(DIABETES, PROGRESSION)
+    with pytest.raises(ValueError, match="must be numbers"):
+        MLPRegressor(**SMALL).fit(DIABETES, PROGRESSION.astype(str))
+
+
+def test_files_that_do_not_fit_their_network_are_refused(tmp_path):
+    path = tmp_path / "good.safetensors"
+    MLPClassifier(**SMALL).fit(CANCER, MALIGNANT).save(path)
+    arrays = load_file(path)
+    with safe_open(path, framework="np") as file:
+        header = json.loads(file.metadata()["backprop_xp"])
+    estimator = header["extra"]["estimator"]
+    damages = [
+        {"fitted": {**estimator["fitted"], "n_features_in_": 99}},
+        {"fitted": {**estimator["fitted"], "loss_curve_": "os.system"}},
+        {"fitted": {name: value for name, value in estimator["fitted"].items() if name != "n_outputs_"}},
+        {"params": {**estimator["params"], "class_weight": "os.system"}},
+        {"params": {**estimator["params"], "no_such": 1}},
+        {"fitted": {**estimator["fitted"], "out_activation_": "softmax"}},
+        {"fitted": {**estimator["fitted"], "out_activation_": 7}},
+        {"dtype": "no such"},
+    ]
+    for damage in damages:
+        changed = {**header, "extra": {"estimator": {**estimator, **damage}}}
+        save_file(arrays, path, metadata={"backprop_xp": json.dumps(changed)})
+        with pytest.raises(InputError, match="estimator in it is damaged"):
+            MLPClassifier.load(path)
+
+
+def test_dates_as_labels_cannot_be_kept(tmp_path):
+    dates = np.array(["2026-01-01", "2026-01-02"], dtype="datetime64[D]")[MALIGNANT]
+    with pytest.raises(InputError, match=r"classes_=.* cannot be kept"):
+        MLPClassifier(**SMALL).fit(CANCER, dates).save(tmp_path / "no")
+
+
+def test_sparse_labels_come_back_sparse_from_a_file(tmp_path):
+    sparse = pytest.importorskip("scipy.sparse")
+    fitted = MLPClassifier(**SMALL).fit(DIGITS, sparse.csr_matrix(BITS))
+    fitted.save(tmp_path / "sparse.safetensors")
+    predicted = MLPClassifier.load(tmp_path / "sparse.safetensors").predict(DIGITS)
+    assert sparse.issparse(predicted)
+    assert (predicted != fitted.predict(DIGITS)).nnz == 0
+
+
+def test_jax_computes_in_float32_whatever_it_was_told():
+    code = """
+import numpy as np
+from backprop_xp import MLPClassifier
+X, y = np.eye(8, dtype="float32"), np.arange(8) % 2
+fitted = MLPClassifier(backend="jax", max_iter=2).fit(X, y)
+print(fitted.predict(X.astype("float64")).shape)
+"""
+    pytest.importorskip("jax")
+    environment = {**os.environ, "JAX_ENABLE_X64": "0", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "(8,)"

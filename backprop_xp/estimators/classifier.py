@@ -80,7 +80,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
     weight_decay : float, default 0.01
         Of adamw.
     scoring : str or function, optional
-        What `early_stopping` watches: a name or scorer of scikit-learn's, or "loss". Default: accuracy.
+        What `early_stopping` watches: "loss", a name or scorer of scikit-learn's, or a function (estimator, X, y) ->
+        float, which is given `sample_weight` if it takes it. Default: accuracy.
     callbacks : list, optional
         `callbacks.Callback`s, or functions of the epoch's record; see `Trainer`.
     progress : bool, default False
@@ -167,7 +168,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         y : array (n_samples,) of labels, or (n_samples, n_labels) of zeros and ones
         sample_weight : array (n_samples,), optional
         X_val, y_val : optional
-            Rows to validate with instead of held-out ones; without `early_stopping` only recorded.
+            Rows to validate with instead of held-out ones, each counting the same; without `early_stopping` only
+            recorded.
 
         Raises
         ------
@@ -203,6 +205,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
             raise ValueError(
                 "class_weight='balanced' is not for partial_fit, which sees a part: give a dict of weights"
             )
+        self._check_schedule()
         if classes is not None:
             classes = backends.to_host(classes)
         if _check_partial_fit_first_call(self, classes):
@@ -254,14 +257,13 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
             return float(super().score(X, y, sample_weight))
         predicted = self.predict(X)
         place = backends.of(predicted)
-        right = predicted == backends.to_device(y, place)
-        if right.ndim == 2:
-            right = place.xp.all(right, axis=1)
-        right = place.xp.astype(right, place.xp.float32)
+        y = backends.to_device(_one_column(np.asarray(y) if inputs.on_host(y) else y), place)
+        inputs.check_same_shape(y, predicted)
+        right = predicted == y if y.ndim == 1 else place.xp.all(predicted == y, axis=1)
         if sample_weight is None:
-            return float(place.xp.mean(right))
-        weight = backends.to_device(sample_weight, place, "float32")
-        return float(place.xp.sum(right * weight) / place.xp.sum(weight))
+            return float(place.xp.sum(place.xp.astype(right, place.xp.int32))) / int(y.shape[0])
+        weight = backends.to_device(inputs.checked_weight(sample_weight, X), place)
+        return float(place.xp.sum(place.xp.where(right, weight, 0 * weight)) / place.xp.sum(weight))
 
     def _has_steps(self) -> bool:
         if self.solver == "lbfgs":
@@ -290,6 +292,9 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
     def _targets_of_known(self, y: Any) -> Array:
         y = _one_column(y)
         present, known = _unique(y), backends.to_host(self.classes_)
+        multilabel = self._label_binarizer.y_type_ == "multilabel-indicator"
+        if (y.ndim == 2) != multilabel or (multilabel and y.shape[1] != len(known)):
+            raise ValueError(f"`y` has shape {tuple(y.shape)}, which is not of the labels in `self.classes_`: {known}")
         if len(np.setdiff1d(present, known)):
             raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {present}.")
         return self._encoded(y)
@@ -349,6 +354,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
     def _score_outputs(self, P: Array, Y: Array, weight: Array, xp: Any) -> Array:
         if Y.shape[1] > 1 and self.out_activation_ == "softmax":
             Y = xp.argmax(Y, axis=-1)
+        if self.classes_.shape[0] == 1:  # which is predicted whatever P is
+            P = xp.zeros_like(P)
         return metrics.accuracy(P, Y, xp, weight)
 
     def __sklearn_tags__(self) -> Any:

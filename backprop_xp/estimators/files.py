@@ -50,11 +50,14 @@ def save(estimator: Any, path: str | Path) -> None:
     target, loss = None, estimator.loss
     if is_classifier(estimator):
         classes = backends.to_host(estimator.classes_)
-        described |= {"labels": estimator._label_binarizer.y_type_, "dtype": classes.dtype.str}
+        labels = estimator._label_binarizer
+        described |= {"dtype": classes.dtype.str, "sparse": bool(getattr(labels, "sparse_input_", False))}
         loss = _DECISIONS[estimator.out_activation_]
         target = Target("multilabel", len(classes))
-        if described["labels"] != "multilabel-indicator":
-            target = Target("classification", len(classes), classes.tolist())
+        if labels.y_type_ != "multilabel-indicator":
+            listed = _as_json("classes_", classes.tolist())
+            listed *= 2 if len(listed) == 1 else 1  # of one class, either decision is it
+            target = Target("classification", len(listed), listed)
     params = tuple((backends.to_host(W), backends.to_host(b)) for W, b in estimator._layers())
     Model(estimator._network(), params, loss, target, extra={"estimator": described}).save(path)
 
@@ -75,27 +78,50 @@ def load(cls: type[Any], path: str | Path) -> Any:
         raise InputError(f"{str(path)!r} holds no {cls.__name__}: {way}")
     try:
         return _estimator(cls, read, described)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{str(path)!r}: the estimator in it is damaged ({type(error).__name__}: {error})") from None
 
 
 def _estimator(cls: type[Any], read: Model, described: dict[str, Any]) -> Any:
-    fitted = {name: value for name, value in described["fitted"].items() if name in (*_FITTED, "feature_names_in_")}
-    if "feature_names_in_" in fitted:
-        fitted["feature_names_in_"] = np.asarray(fitted["feature_names_in_"], dtype=object)
+    fitted = {name: _figure(name, value) for name, value in described["fitted"].items() if name in _FITTED}
+    widths = read.network.widths
+    sizes = fitted["n_features_in_"], fitted["n_outputs_"], fitted["n_layers_"]
+    output = fitted["out_activation_"].replace("logistic", "sigmoid")
+    if (*sizes, output) != (widths[0], widths[-1], len(widths), read.network.output):
+        raise ValueError("its figures are not of its network")
+    if "feature_names_in_" in described["fitted"]:
+        names = np.asarray(described["fitted"]["feature_names_in_"], dtype=object)
+        if names.shape != (widths[0],):
+            raise ValueError("its features have not as many names")
+        fitted["feature_names_in_"] = names
     state = cls(**{name: _from_json(value) for name, value in described["params"].items()}).__getstate__()
     state |= fitted
     state |= {"coefs_": [W for W, _ in read.params], "intercepts_": [b[0] for _, b in read.params if b is not None]}
     if read.target is not None:
         labels = LabelBinarizer()
-        if described["labels"] == "multilabel-indicator":
+        if read.target.task == "multilabel":
             labels.fit(np.eye(read.target.n_outputs, dtype=np.int64))
+            labels.sparse_input_ = described["sparse"]
         else:
             labels.fit(np.asarray(read.target.classes, dtype=described["dtype"]))
         state |= {"_label_binarizer": labels, "classes_": labels.classes_}
     estimator: Any = cls()
     estimator.__setstate__(state)
+    estimator._validate_params()
     return estimator
+
+
+def _figure(name: str, value: Any) -> Any:
+    """Return a fitted figure, once it is of its type."""
+    if name == "out_activation_":
+        right = value in ("identity", "logistic", "softmax", "exp")
+    elif name.endswith(("_curve_", "_scores_")):
+        right = value is None or (isinstance(value, list) and all(isinstance(item, float | int) for item in value))
+    else:
+        right = value is None or isinstance(value, float | int)
+    if not right:
+        raise ValueError(f"{name} is {value!r}")
+    return value
 
 
 def _as_json(name: str, value: Any) -> Any:

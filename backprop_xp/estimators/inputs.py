@@ -23,8 +23,8 @@ def on_host(X: Any) -> bool:
     return not array_api_compat.is_array_api_obj(X) or array_api_compat.is_numpy_array(X)
 
 
-def place_of(estimator: Any, X: Any) -> backends.Backend:
-    """Return where to compute: host input by the estimator's flags, any other array where it lies.
+def place_of(estimator: Any, X: Any, dtype: str) -> backends.Backend:
+    """Return where to compute in `dtype`: host input by the estimator's flags, any other array where it lies.
 
     Raises
     ------
@@ -33,9 +33,8 @@ def place_of(estimator: Any, X: Any) -> backends.Backend:
     """
     device, backend = estimator.device, estimator.backend
     if on_host(X):
-        dtype = str(getattr(X, "dtype", "float64"))
         device = device or os.environ.get(backends.DEVICE_VARIABLE) or ("cpu" if backend != "cupy" else "cuda")
-        return backends.select(device, backend, dtype if dtype in ("float32", "float64") else "float64")
+        return backends.select(device, backend, dtype)
     place = backends.of(X)
     if backend not in (None, place.name) or device not in (None, "auto", place.label, place.label.partition(":")[0]):
         raise InputError(
@@ -136,6 +135,17 @@ def rows_of(X: Any, rows: Any) -> Any:
     else:
         rows = backends.to_device(rows, backends.of(X))
     return namespace_of(X).take(X, rows, axis=0)
+
+
+def check_same_shape(y: Array, predicted: Array) -> None:
+    """Raise unless targets are as many, and as wide, as what is predicted.
+
+    Raises
+    ------
+    ValueError
+    """
+    if tuple(y.shape) != tuple(predicted.shape):
+        raise ValueError(f"y has shape {tuple(y.shape)}, but predictions have {tuple(predicted.shape)}")
 
 
 def pieces(X: Array) -> Iterator[Array]:

@@ -56,7 +56,7 @@ class DeviceLabels:
         xp = namespace_of(y)
         if self.y_type_ == "multilabel-indicator":
             return y == 1
-        columns = xp.reshape(y, (-1, 1)) == self.classes_[None, :]
+        columns = xp.reshape(y, (-1, 1)) == backends.to_device(self.classes_, backends.of(y))[None, :]
         if self.y_type_ == "multiclass":
             return columns
         return columns[:, 1:] if self.classes_.shape[0] == 2 else xp.zeros_like(columns)

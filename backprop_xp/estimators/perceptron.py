@@ -121,13 +121,14 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         hidden = self._hidden_widths()
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
-        place = inputs.place_of(self, X)
         X, y = inputs.checked(self, X, y, y_numeric=self._y_numeric, reset=first)
-        Y = self._targets(y, incremental)
-        dtype = _dtype_of(X)
+        Y, dtype = self._targets(y, incremental), _dtype_of(X)
+        place = inputs.place_of(self, X, dtype)
         weight = inputs.checked_weight(sample_weight, X)
         generator = check_random_state(self.random_state)
         self.n_outputs_ = Y.shape[1]
+        if not first and len(hidden) + 1 != len(self.coefs_):
+            raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r}: `coefs_` have {len(self.coefs_)} layers")
         if first:
             self._initialize((X.shape[1], *hidden, self.n_outputs_), generator, dtype)
         if self.dropout and (first or not self._dropout_seed):
@@ -143,6 +144,13 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 " preprocessed."
             )
         return self
+
+    def _check_schedule(self) -> None:
+        """Raise if the learning rate is planned over a whole fit, of which `partial_fit` knows nothing."""
+        if self.learning_rate in SCHEDULES:
+            raise ValueError(
+                f"learning_rate={self.learning_rate!r} is not for partial_fit: give a function of the update"
+            )
 
     def _hidden_widths(self) -> list[int]:
         sizes = self.hidden_layer_sizes
@@ -172,7 +180,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             self.validation_loss_curve_: list[float] = []
 
     def _fit_lbfgs(self, data: TrainingData, place: backends.Backend, validation: Any) -> None:
-        for name, given in (("dropout", self.dropout), ("clip_norm", self.clip_norm), ("X_val", validation)):
+        unfit = {"dropout": self.dropout, "clip_norm": self.clip_norm, "scoring": self.scoring}
+        for name, given in {**unfit, "callbacks": self.callbacks, "X_val": validation}.items():
             if given:
                 raise InputError(f"solver='lbfgs' has no steps for {name}: leave it out, or use solver='adam'")
         on_host, dtype = inputs.on_host(data.X), _dtype_of(data.X)
@@ -183,7 +192,12 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         objective = lbfgs.Objective(self._network(), self.loss, self.alpha, data, place, dtype)
         host = tuple((backends.to_host(W), backends.to_host(b)) for W, b in self._layers())
         x, self.loss_, self.n_iter_ = lbfgs.minimise(
-            objective, host, max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol, verbose=bool(self.verbose)
+            objective,
+            host,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+            verbose=bool(self.verbose or self.progress),
         )
         self._keep(objective.params(x, on_host=on_host), on_host=on_host)
 
@@ -222,12 +236,13 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, X: Any) -> Array:
         """Return the network's outputs (n_samples, n_outputs), on the host if X is there, else beside it."""
         check_is_fitted(self)
-        place, on_host = inputs.place_of(self, X), inputs.on_host(X)
+        dtype = _dtype_of(self.coefs_[0])
+        place, on_host = inputs.place_of(self, X, dtype), inputs.on_host(X)
         if on_host:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         else:
             X = inputs.checked_rows(self, X, reset=False)
-        network, dtype = self._network(), _dtype_of(self.coefs_[0])
+        network = self._network()
         params = self._layers(place)
         if place.name == "numpy" and is_sparse(X):
             X = X.tocsr()

@@ -9,6 +9,7 @@ from sklearn.utils.validation import column_or_1d
 from backprop_xp import backends, metrics
 from backprop_xp.estimators import inputs
 from backprop_xp.estimators.perceptron import MultilayerPerceptron
+from backprop_xp.namespaces import namespace_of
 
 Array = Any
 
@@ -72,7 +73,8 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     weight_decay : float, default 0.01
         Of adamw.
     scoring : str or function, optional
-        What `early_stopping` watches: a name or scorer of scikit-learn's, or "loss". Default: R^2.
+        What `early_stopping` watches: "loss", a name or scorer of scikit-learn's, or a function (estimator, X, y) ->
+        float, which is given `sample_weight` if it takes it. Default: R^2.
     callbacks : list, optional
         `callbacks.Callback`s, or functions of the epoch's record; see `Trainer`.
     progress : bool, default False
@@ -157,7 +159,8 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         y : array (n_samples,) or (n_samples, n_outputs)
         sample_weight : array (n_samples,), optional
         X_val, y_val : optional
-            Rows to validate with instead of held-out ones; without `early_stopping` only recorded.
+            Rows to validate with instead of held-out ones, each counting the same; without `early_stopping` only
+            recorded.
 
         Raises
         ------
@@ -186,6 +189,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         ValueError
             As `fit`; also with `early_stopping`.
         """
+        self._check_schedule()
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:
@@ -209,21 +213,32 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         if inputs.on_host(X) and inputs.on_host(y):
             return float(super().score(X, y, sample_weight))
         P = self._outputs(X)
-        place = backends.of(P)
-        Y = backends.to_device(y, place, str(backends.to_host(P[:1, :1]).dtype))
-        weight = None if sample_weight is None else backends.to_device(sample_weight, place, "float32")
-        return float(metrics.r2(P, Y if Y.ndim == 2 else Y[:, None], place.xp, weight))
+        place, dtype = backends.of(P), str(backends.to_host(P[:1, :1]).dtype)
+        Y = backends.to_device(y, place, dtype)
+        Y = Y if Y.ndim == 2 else Y[:, None]
+        inputs.check_same_shape(Y, P)
+        if sample_weight is not None:
+            sample_weight = backends.to_device(inputs.checked_weight(sample_weight, X), place, dtype)
+        return float(metrics.r2(P, Y, place.xp, sample_weight))
 
     def _output(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"
 
     def _targets(self, y: Any, incremental: bool) -> Array:
-        return self._targets_of_known(y)
-
-    def _targets_of_known(self, y: Any) -> Array:
         if y.ndim == 2 and y.shape[1] == 1 and inputs.on_host(y):
             y = column_or_1d(y, warn=True)
-        return y if y.ndim == 2 else y[:, None]
+        Y, xp = y if y.ndim == 2 else y[:, None], namespace_of(y)
+        if getattr(Y.dtype, "kind", "f") in "SU":
+            raise ValueError(f"y must be numbers, not {Y.dtype}")
+        if self.loss == "poisson" and bool(xp.any(Y < 0)):
+            raise ValueError("loss='poisson' is of counts and rates: y must not be negative")
+        return Y
+
+    def _targets_of_known(self, y: Any) -> Array:
+        Y = self._targets(y, False)
+        if Y.shape[1] != self.n_outputs_:
+            raise ValueError(f"y has {Y.shape[1]} outputs, not the {self.n_outputs_} of training")
+        return Y
 
     def _decoded_targets(self, Y: Array) -> Array:
         return Y[:, 0] if Y.shape[1] == 1 else Y
@@ -232,4 +247,4 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         return weight
 
     def _score_outputs(self, P: Array, Y: Array, weight: Array, xp: Any) -> Array:
-        return metrics.r2(P, Y, xp, weight)
+        return metrics.r2(P, Y, xp, weight) if bool(xp.all(xp.isfinite(P))) else float("nan")

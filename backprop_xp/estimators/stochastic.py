@@ -1,8 +1,10 @@
 """The stochastic solvers: epochs of minibatches, counted, shuffled, stopped and reported as scikit-learn does."""
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,10 @@ SCHEDULES: dict[str, Callable[[float, int], schedules.Schedule]] = {
 
 # Measured with two cores: up to here an update of one row saves more calls than making the row costs.
 _PACKED_UP_TO = 2**14  # parameters
+_SETTINGS = (  # of the optimizer
+    "solver", "learning_rate", "learning_rate_init", "power_t", "momentum", "nesterovs_momentum", "beta_1", "beta_2",
+    "epsilon", "weight_decay", "max_iter",
+)  # fmt: skip
 _LEAST_RATE = 1e-6  # where "adaptive" ends, as in scikit-learn
 
 
@@ -83,9 +89,12 @@ class StochasticFit:
         self._n_samples = int(data.X.shape[0])
         self._batch_size = self._checked_batch_size()
         self._order = np.arange(self._n_samples)
-        rule = _optimizer(estimator, self._batch_size, self._n_samples)
-        sizes = sum(W.shape[0] * W.shape[1] for W, _ in params)
-        self._packed = sizes <= _PACKED_UP_TO and not rule.weight_decay
+        if not (incremental and hasattr(estimator, "_optimizer")):  # an optimizer keeps what it began with
+            estimator._optimizer_settings = {name: getattr(estimator, name) for name in _SETTINGS}
+        self._settings = SimpleNamespace(**estimator._optimizer_settings)
+        rule = _optimizer(self._settings, self._batch_size, self._n_samples)
+        n_weights = sum(W.shape[0] * W.shape[1] for W, _ in params)
+        self._packed = n_weights <= _PACKED_UP_TO and not rule.weight_decay
         self._unpack = packing.unpacker(network.shapes)
         self._state: Any = packing.pack(params) if self._packed else params
         self._opt_state = self._first_state(rule)
@@ -99,7 +108,8 @@ class StochasticFit:
         callbacks = [as_callback(callback) for callback in estimator.callbacks or ()]
         self._callbacks = [*callbacks, *([PrintProgress()] if estimator.progress else [])]
         self._on_batch = self._batch_teller()
-        self._best: Params | None = None
+        # Weights that no score ever bettered are scikit-learn's first ones, or in a warm start the last.
+        self._best: Params | None = params if estimator.early_stopping and not estimator.t_ else None
 
     @property
     def params(self) -> Params:
@@ -110,9 +120,8 @@ class StochasticFit:
         """Train, and leave what was learned on the estimator."""
         estimator = self.estimator
         estimator.n_iter_ = 0
-        for callback in self._callbacks:
-            callback.on_train_begin(self)
         try:
+            self._tell(lambda callback: callback.on_train_begin(self))
             while estimator.n_iter_ < self.epochs and self.stopped is None:
                 self._epoch()
             if self.stopped is None and not self._incremental:
@@ -152,13 +161,14 @@ class StochasticFit:
             self._note_score(record["val_score"])
         else:
             self._note_loss(loss)
-        if estimator.solver == "sgd" and estimator.learning_rate == "invscaling":
-            self._rate = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
+        settings = self._settings
+        if settings.solver == "sgd" and settings.learning_rate == "invscaling":
+            self._rate = settings.learning_rate_init / (estimator.t_ + 1) ** settings.power_t
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             self._stop_or_slow_down()
         record["seconds"] = time.perf_counter() - start
-        self._tell(record)
-        if np.isnan(loss) and not estimator._is_finite(self.params):
+        self._tell(lambda callback: callback.on_epoch_end(record))
+        if np.isnan(loss) and not estimator.early_stopping and not estimator._is_finite(self.params):
             self.stopped = "diverged"  # nothing comes back from NaN, and `fit` says so
 
     def _take_steps(self) -> np.float64 | None:
@@ -182,7 +192,8 @@ class StochasticFit:
                 self._step, self._state, self._opt_state, data.X, data.Y, batches, weight=data.weight,
                 on_batch=self._on_batch,
             )  # fmt: skip
-        except StopTraining:  # before the first step
+        except StopTraining as stop:  # before the first step
+            self.stopped = str(stop) or "callback"
             return None
         n_done = losses.shape[0]
         if n_done < batches.n_batches and self.stopped is None:
@@ -202,8 +213,7 @@ class StochasticFit:
         if self._score == "loss":
             score = -loss
         elif callable(self._score):
-            weights = {} if held.weight is None else {"sample_weight": held.weight}
-            score = float(self._score(estimator, held.X, held.y, **weights))
+            score = self._scored(held)
         else:
             score = float(estimator._score_outputs(self._network.activations[-1].value(z, xp), Y, weight, xp))
         if estimator.validation_scores_ is None:
@@ -212,6 +222,14 @@ class StochasticFit:
         if estimator.verbose:
             print(f"Validation score: {score:f}")
         return {"val_loss": loss, "val_score": score}
+
+    def _scored(self, held: Held) -> float:
+        """Return what the scorer says, with weights if there are any and it takes them."""
+        takes = inspect.signature(self._score).parameters
+        weights = {"sample_weight": held.weight} if held.weight is not None and "sample_weight" in takes else {}
+        with warnings.catch_warnings():  # rows that were held out of a frame have lost its names
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            return float(self._score(self.estimator, held.X, held.y, **weights))
 
     def _note_score(self, score: float) -> None:
         estimator = self.estimator
@@ -235,7 +253,7 @@ class StochasticFit:
             f"for {estimator.n_iter_no_change} consecutive epochs."
         )
         then = "Stopping."
-        if estimator.solver == "sgd" and estimator.learning_rate == "adaptive":
+        if self._settings.solver == "sgd" and self._settings.learning_rate == "adaptive":
             then = "Learning rate too small. Stopping."
             if self._rate > _LEAST_RATE:
                 self._rate /= 5.0
@@ -263,10 +281,7 @@ class StochasticFit:
         fresh = rule.init(self._state)
         if not self._incremental or old is None:
             return fresh
-        arrays = leaves(old)
-        if [array.shape for array in arrays] != [array.shape for array in leaves(fresh)]:
-            return fresh  # another solver's
-        return rebuilt(fresh, [backends.to_device(array, self._place) for array in arrays])
+        return rebuilt(fresh, [backends.to_device(array, self._place) for array in leaves(old)])
 
     def _checked_batch_size(self) -> int:
         n_samples = self._n_samples
@@ -295,28 +310,33 @@ class StochasticFit:
 
         return tell if listening else None
 
-    def _tell(self, record: dict[str, float]) -> None:
+    def _tell(self, news: Callable[[Callback], None]) -> None:
         for callback in self._callbacks:
             try:
-                callback.on_epoch_end(record)
+                news(callback)
             except StopTraining as stop:
                 self.stopped = str(stop) or "callback"
 
 
-def _optimizer(estimator: Any, batch_size: int, n_samples: int) -> Optimizer:
+def _optimizer(given: Any, batch_size: int, n_samples: int) -> Optimizer:
     """Return the update rule that the estimator's parameters name."""
-    rate: LearningRate = estimator.learning_rate_init
-    n_updates = estimator.max_iter * -(-n_samples // batch_size)
-    if callable(estimator.learning_rate):
-        rate = estimator.learning_rate
-    elif estimator.learning_rate in SCHEDULES:
-        rate = SCHEDULES[estimator.learning_rate](estimator.learning_rate_init, n_updates)
-    betas = estimator.beta_1, estimator.beta_2, estimator.epsilon
-    if estimator.solver == "sgd":
-        return (nesterov if estimator.nesterovs_momentum else momentum)(rate, estimator.momentum)
-    if estimator.solver == "rmsprop":
-        return rmsprop(rate, estimator.beta_2, estimator.epsilon)
-    return adam(rate, *betas) if estimator.solver == "adam" else adamw(rate, estimator.weight_decay, *betas)
+    rate: LearningRate = given.learning_rate_init
+    if callable(given.learning_rate):
+        rate = _as_array(given.learning_rate)
+    elif given.learning_rate in SCHEDULES:
+        n_updates = given.max_iter * -(-n_samples // batch_size)
+        rate = SCHEDULES[given.learning_rate](given.learning_rate_init, n_updates)
+    if given.solver == "sgd":
+        return (nesterov if given.nesterovs_momentum else momentum)(rate, given.momentum)
+    if given.solver == "rmsprop":
+        return rmsprop(rate, given.beta_2, given.epsilon)
+    betas = given.beta_1, given.beta_2, given.epsilon
+    return adam(rate, *betas) if given.solver == "adam" else adamw(rate, given.weight_decay, *betas)
+
+
+def _as_array(rate: Callable[[Array, Any], Any]) -> schedules.Schedule:
+    """Return the function with an array for its value, were it a number."""
+    return lambda count, xp: count * 0.0 + rate(count, xp)
 
 
 def _scorer(estimator: Any) -> Any:
