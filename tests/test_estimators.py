@@ -738,3 +738,37 @@ print(fitted.predict(X.astype("float64")).shape)
     environment = {**os.environ, "JAX_ENABLE_X64": "0", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "(8,)"
+
+
+@pytest.mark.parametrize(("tol", "n_epochs"), [(2.0**-7, 12), (2.0**-7 * 1.01, 1 + 3 + 1)])
+def test_an_improvement_by_tol_is_one_and_by_less_is_none(tol, n_epochs):
+    scores = iter(np.arange(1, 100) * 2.0**-7)
+    fitted = MLPClassifier(
+        **{**SMALL, "max_iter": 12}, early_stopping=True, tol=tol, n_iter_no_change=3,
+        scoring=lambda estimator, X, y: next(scores),
+    ).fit(DIGITS, LABELS)  # fmt: skip
+    assert fitted.n_iter_ == n_epochs  # the first betters nothing known; patience is exceeded by the fourth after it
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_lbfgs_is_scikit_learns_bit_for_bit(problem, dtype):
+    cls, X, y = PROBLEMS[problem]
+    ours, sklearns = of_both(
+        cls, *[lambda m: m.fit(X.astype(dtype), y)] * 2, solver="lbfgs", activation="tanh", max_iter=40, warm_start=True
+    )
+    for W, V in zip(ours.coefs_ + ours.intercepts_, sklearns.coefs_ + sklearns.intercepts_, strict=True):
+        np.testing.assert_array_equal(W, V, strict=True)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_numpy_never_fills_in_sparse_rows(solver, monkeypatch):
+    sparse = pytest.importorskip("scipy.sparse")
+    X, original = sparse.csr_array(DIGITS), sparse.csr_array.toarray
+
+    def toarray(self, *arguments, **options):
+        assert self.shape[1] != X.shape[1], "the rows were filled in"  # scikit-learn fills in labels
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(type(X), "toarray", toarray)
+    MLPClassifier(**SMALL, solver=solver, early_stopping=solver == "adam").fit(X, LABELS).predict(X)
