@@ -5,11 +5,11 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
-from backprop_xp.errors import InputError
+from backprop_xp.errors import InputError, StopTraining
 
 Record = dict[str, float]
 
@@ -124,3 +124,30 @@ class _OnEpochEnd(Callback):
 def as_callback(callback: Callback | Callable[[Record], None]) -> Callback:
     """Return a callback, a plain function (record) -> None as one that is called after each epoch."""
     return callback if isinstance(callback, Callback) else _OnEpochEnd(callback)
+
+
+def tell(callbacks: Iterable[Callback], news: Callable[[Callback], None], stop: Callable[[str], None]) -> None:
+    """Give the news to every callback; `stop` hears the reason of one that raises StopTraining."""
+    for callback in callbacks:
+        try:
+            news(callback)
+        except StopTraining as reason:
+            stop(str(reason) or "callback")
+
+
+def batch_listener(callbacks: Iterable[Callback], stop: Callable[[str], None]) -> Callable[[int, Any], None] | None:
+    """Return what an engine is to call after each step, or None if no callback overrides `on_batch_end`.
+
+    StopTraining is passed on to the engine once `stop` has heard the reason.
+    """
+    listening = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
+
+    def listen(batch: int, loss: Any) -> None:
+        for callback in listening:
+            try:
+                callback.on_batch_end(batch, loss)
+            except StopTraining as reason:
+                stop(str(reason) or "callback")
+                raise
+
+    return listen if listening else None

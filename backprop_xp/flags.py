@@ -2,25 +2,14 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from backprop_xp import losses, optimizers, schedules
 from backprop_xp.errors import InputError, lookup
 from backprop_xp.losses import LOSSES, Loss
 from backprop_xp.optimizers import Optimizer
-from backprop_xp.schedules import Schedule
 
-# What a schedule needs beside the rate, told from how long training is.
-SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
-    "constant": lambda rate, total: schedules.constant(rate),
-    "step": lambda rate, total: schedules.step(rate, max(total // 3, 1), 0.1),
-    "exponential": lambda rate, total: schedules.exponential(rate, 0.01, total),
-    "inverse_scaling": lambda rate, total: schedules.inverse_scaling(rate),
-    "cosine": schedules.cosine,
-    "warmup_cosine": lambda rate, total: schedules.warmup_cosine(rate, total // 20, total),
-    "one_cycle": schedules.one_cycle,
-}
 # Each keeps the variance from layer to layer under its activation; the others start by Glorot's rule.
 INITIALIZERS = {
     "relu": "he_uniform", "leaky_relu": "he_uniform", "elu": "he_uniform", "gelu": "he_uniform", "selu": "lecun_normal",
@@ -89,7 +78,7 @@ def optimizer(name: str, rate: float | None, schedule: str, total: int) -> Optim
     """
     make = lookup("optimizer", name, optimizers.OPTIMIZERS)
     rate = RATES[name] if rate is None else positive("--learning-rate", rate)
-    plan = lookup("schedule", schedule, SCHEDULES)
+    plan = lookup("schedule", schedule, schedules.PLANNED)
     return make(rate if schedule == "constant" else plan(rate, max(total, 1)))
 
 

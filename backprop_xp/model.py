@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_xp import backends
+from backprop_xp.batches import pieces_of
 from backprop_xp.errors import InputError, lookup
 from backprop_xp.losses import LOSSES
 from backprop_xp.network import Network, Params, forward, init
@@ -21,7 +22,6 @@ from backprop_xp.training_data import numbers
 
 FORMAT = "backprop_xp model"
 VERSION = 1
-_ROWS = 8192  # rows a forward pass takes at once: bounds the memory for hidden layers
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ def host_outputs(network: Network, params: Params, X: Any, backend: backends.Bac
     X = numbers(X, "X")
     if X.ndim != 2 or X.shape[1] != network.widths[0]:
         raise InputError(f"X must be (n_samples, {network.widths[0]}), not {tuple(X.shape)}")
-    pieces = []
-    for first in range(0, X.shape[0], _ROWS):
-        rows = backends.to_device(X[first : min(first + _ROWS, X.shape[0]), :], backend, dtype)
-        pieces.append(backends.to_host(forward(network, params, rows)[-1]))
+    pieces = [
+        backends.to_host(forward(network, params, backends.to_device(rows, backend, dtype))[-1])
+        for rows in pieces_of(X)
+    ]
     return np.concatenate(pieces) if pieces else np.empty((0, network.widths[-1]), dtype)
 
 

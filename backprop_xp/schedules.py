@@ -69,6 +69,18 @@ def one_cycle(
     return rate
 
 
+# By name, from the rate and the number of updates: what else a schedule needs is told from how long training is.
+PLANNED: dict[str, Callable[[float, int], Schedule]] = {
+    "constant": lambda rate, total: constant(rate),
+    "step": lambda rate, total: step(rate, max(total // 3, 1), 0.1),
+    "exponential": lambda rate, total: exponential(rate, 0.01, total),
+    "inverse_scaling": lambda rate, total: inverse_scaling(rate),
+    "cosine": cosine,
+    "warmup_cosine": lambda rate, total: warmup_cosine(rate, total // 20, total),
+    "one_cycle": one_cycle,
+}
+
+
 def _anneal(start: float, end: float, done: Array, xp: Any) -> Array:
     """Half a cosine from `start` to `end` as `done` goes from 0 to 1."""
     return end + (start - end) * 0.5 * (1.0 + xp.cos(math.pi * done))

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_xp import backends, engines
-from backprop_xp.batches import IndexBatches, epoch_order
-from backprop_xp.callbacks import Callback, PrintProgress, Record, as_callback
+from backprop_xp.batches import IndexBatches, epoch_order, pieces_of
+from backprop_xp.callbacks import Callback, PrintProgress, Record, as_callback, batch_listener, tell
 from backprop_xp.early_stopping import Best
 from backprop_xp.errors import DivergedError, InputError, StopTraining, lookup
 from backprop_xp.initializers import Initializer
@@ -28,7 +28,6 @@ Array = Any
 UserMetric = Callable[[NDArray[Any], NDArray[Any]], float]
 History = dict[str, NDArray[np.float64]]
 
-_ROWS = 8192  # rows of validation data a forward pass takes at once
 _DEFAULT_LOSS = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy", "exp": "poisson"}
 
 
@@ -358,11 +357,8 @@ class Trainer:
 
     def _evaluate(self, params: Params, data: TrainingData, prefix: str, *, with_loss: bool) -> Record:
         """Return the loss, without the penalty, and the metrics on these data."""
-        xp, n_samples = self.backend.xp, data.X.shape[0]
-        pieces = [
-            propagate(self.network, params, data.X[first : min(first + _ROWS, n_samples), ...], None, xp)[2]
-            for first in range(0, n_samples, _ROWS)
-        ]
+        xp = self.backend.xp
+        pieces = [propagate(self.network, params, rows, None, xp)[2] for rows in pieces_of(data.X)]
         z = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
         P, Y = self.network.activations[-1].value(z, xp), data.Y
         if self.loss.name == "cross_entropy" and Y.ndim == 2:
@@ -380,31 +376,18 @@ class Trainer:
     @contextmanager
     def _announced(self) -> Iterator[None]:
         """Tell the callbacks of the beginning, and of the end whatever happens."""
-        overriding = [c for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
-        self._on_batch = self._batch_teller(overriding) if overriding else None
+        self._on_batch = batch_listener(self.callbacks, self._stop)
         with ExitStack() as ends:
             for callback in self.callbacks:
                 callback.on_train_begin(self)
                 ends.callback(callback.on_train_end, self)
             yield
 
-    def _batch_teller(self, callbacks: list[Callback]) -> Callable[[int, Array], None]:
-        def tell(batch: int, loss: Array) -> None:
-            for callback in callbacks:
-                try:
-                    callback.on_batch_end(batch, loss)
-                except StopTraining as stop:
-                    self.stopped = str(stop) or "callback"
-                    raise
-
-        return tell
+    def _stop(self, reason: str) -> None:
+        self.stopped = reason
 
     def _tell(self, record: Record) -> None:
-        for callback in self.callbacks:
-            try:
-                callback.on_epoch_end(record)
-            except StopTraining as stop:
-                self.stopped = str(stop) or "callback"
+        tell(self.callbacks, lambda callback: callback.on_epoch_end(record), self._stop)
 
     def _on_device(self, params: Params) -> Params:
         return tuple(

@@ -40,8 +40,9 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         "auto" is min(200, n_samples).
     learning_rate : str or function, default "constant"
         For sgd "constant", "invscaling" (learning_rate_init / t_^power_t, once an epoch) or "adaptive" (a fifth, when
-        nothing improves). For every stochastic solver also "cosine", "warmup_cosine", "one_cycle" from
-        `learning_rate_init` over `max_iter` epochs, or a function (updates made, namespace) -> rate: see `schedules`.
+        nothing improves). For every stochastic solver also "step", "exponential", "cosine", "warmup_cosine",
+        "one_cycle", from `learning_rate_init` over `max_iter` epochs, or a function (updates made, namespace) -> rate:
+        see `schedules`.
     learning_rate_init, power_t : float, defaults 1e-3, 0.5
     max_iter : int, default 200
         Epochs; for lbfgs iterations.

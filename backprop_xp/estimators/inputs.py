@@ -1,7 +1,6 @@
 """What an estimator is given: host data checked by scikit-learn, arrays of other libraries where they lie."""
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import array_api_compat
@@ -14,8 +13,6 @@ from backprop_xp.namespaces import is_sparse, namespace_of
 from backprop_xp.training_data import TrainingData
 
 Array = Any
-
-_ROWS = 8192
 
 
 def on_host(X: Any) -> bool:
@@ -146,12 +143,6 @@ def check_same_shape(y: Array, predicted: Array) -> None:
     """
     if tuple(y.shape) != tuple(predicted.shape):
         raise ValueError(f"y has shape {tuple(y.shape)}, but predictions have {tuple(predicted.shape)}")
-
-
-def pieces(X: Array) -> Iterator[Array]:
-    """Yield the rows, a few thousand at a time: bounds the memory for what a forward pass makes of them."""
-    for first in range(0, X.shape[0], _ROWS):
-        yield X[first : min(first + _ROWS, X.shape[0]), :]
 
 
 def pair(X_val: Any, y_val: Any) -> tuple[Any, Any] | None:

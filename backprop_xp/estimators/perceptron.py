@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from backprop_xp import backends
+from backprop_xp.batches import pieces_of
 from backprop_xp.engines import ENGINES
 from backprop_xp.errors import InputError
 from backprop_xp.estimators import inputs, lbfgs
@@ -248,7 +249,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             X = X.tocsr()
         pieces = [
             forward(network, params, X_piece if place.name == "numpy" else inputs.moved_rows(X_piece, place, dtype))[-1]
-            for X_piece in inputs.pieces(X)
+            for X_piece in pieces_of(X)
         ]
         P = pieces[0] if len(pieces) == 1 else namespace_of(pieces[0]).concat(pieces, axis=0)
         return backends.to_host(P) if on_host else P
@@ -290,7 +291,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         if not isinstance(state.get("_optimizer", OptimizerState(0, 0, ())), OptimizerState):
             del state["_optimizer"]  # scikit-learn's own; training goes on with moments at zero
         super().__setstate__(state)
-        if state["device"] is not None:
+        if state["device"] is not None and "coefs_" in state:  # one that has not been fitted is yet to be refused
             try:
                 backends.select(state["device"], state["backend"])
             except InputError as error:

@@ -12,10 +12,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
 
 from backprop_xp import backends, engines, packing, schedules
-from backprop_xp.batches import IndexBatches
-from backprop_xp.callbacks import Callback, PrintProgress, as_callback
+from backprop_xp.batches import IndexBatches, pieces_of
+from backprop_xp.callbacks import Callback, PrintProgress, as_callback, batch_listener, tell
 from backprop_xp.errors import StopTraining
-from backprop_xp.estimators import inputs
 from backprop_xp.estimators.held_out import Held
 from backprop_xp.estimators.objectives import head
 from backprop_xp.namespaces import namespace_of
@@ -24,11 +23,8 @@ from backprop_xp.optimizers import LearningRate, Optimizer, OptimizerState, adam
 from backprop_xp.step import make_step
 from backprop_xp.training_data import TrainingData
 
-SCHEDULES: dict[str, Callable[[float, int], schedules.Schedule]] = {
-    "cosine": schedules.cosine,
-    "one_cycle": schedules.one_cycle,
-    "warmup_cosine": lambda peak, total: schedules.warmup_cosine(peak, max(total // 20, 1), total),
-}
+# The names that `learning_rate` has beyond scikit-learn's; "constant" and "invscaling" are its own.
+SCHEDULES = {name: plan for name, plan in schedules.PLANNED.items() if name not in ("constant", "inverse_scaling")}
 
 # Measured with two cores: up to here an update of one row saves more calls than making the row costs.
 _PACKED_UP_TO = 2**14  # parameters
@@ -107,7 +103,7 @@ class StochasticFit:
         self._score = _scorer(estimator)
         callbacks = [as_callback(callback) for callback in estimator.callbacks or ()]
         self._callbacks = [*callbacks, *([PrintProgress()] if estimator.progress else [])]
-        self._on_batch = self._batch_teller()
+        self._on_batch = batch_listener(self._callbacks, self._stop)
         # Weights that no score ever bettered are scikit-learn's first ones, or in a warm start the last.
         self._best: Params | None = params if estimator.early_stopping and not estimator.t_ else None
 
@@ -206,7 +202,7 @@ class StochasticFit:
         """Return loss and score of the held-out rows."""
         estimator, (X, Y, weight) = self.estimator, held.data
         xp, params = self._place.xp, self.params
-        pieces = [propagate(self._network, params, X_piece, None, namespace_of(X))[2] for X_piece in inputs.pieces(X)]
+        pieces = [propagate(self._network, params, X_piece, None, namespace_of(X))[2] for X_piece in pieces_of(X)]
         z = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
         loss = float(self._head(z, Y, weight, xp)[0])
         estimator.validation_loss_curve_.append(loss)
@@ -297,25 +293,11 @@ class StochasticFit:
     def _publish(self, params: Params) -> None:
         self.estimator._keep(params, on_host=self._on_host)
 
-    def _batch_teller(self) -> Callable[[int, Array], None] | None:
-        listening = [c for c in self._callbacks if type(c).on_batch_end is not Callback.on_batch_end]
-
-        def tell(batch: int, loss: Array) -> None:
-            for callback in listening:
-                try:
-                    callback.on_batch_end(batch, loss)
-                except StopTraining as stop:
-                    self.stopped = str(stop) or "callback"
-                    raise
-
-        return tell if listening else None
+    def _stop(self, reason: str) -> None:
+        self.stopped = reason
 
     def _tell(self, news: Callable[[Callback], None]) -> None:
-        for callback in self._callbacks:
-            try:
-                news(callback)
-            except StopTraining as stop:
-                self.stopped = str(stop) or "callback"
+        tell(self._callbacks, news, self._stop)
 
 
 def _optimizer(given: Any, batch_size: int, n_samples: int) -> Optimizer:
