@@ -12,6 +12,7 @@ import warnings
 import joblib
 import numpy as np
 import pytest
+import sklearn
 import sklearn.neural_network as theirs
 from conftest import DEVICES, library
 from safetensors import safe_open
@@ -21,7 +22,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import backprop_xp as bx
 from backprop_xp import InputError, MLPClassifier, MLPRegressor, backends
@@ -239,7 +240,9 @@ def test_the_cores_activations_learn(activation):
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "rmsprop"])
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "warmup_cosine", bx.schedules.step(0.01, 20)])
+@pytest.mark.parametrize(
+    "schedule", ["step", "exponential", "cosine", "one_cycle", "warmup_cosine", bx.schedules.step(0.01, 20)]
+)
 def test_schedules_change_the_rate_of_every_stochastic_solver(solver, schedule):
     rates = []
     MLPClassifier(
@@ -434,7 +437,7 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 import joblib, numpy as np
 from sklearn.datasets import load_breast_cancer
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 X, y = load_breast_cancer(return_X_y=True)
 fitted = joblib.load({str(tmp_path / "fitted.joblib")!r})
 print(fitted.score(StandardScaler().fit_transform(X), y), type(fitted.predict(X)).__name__, fitted.partial_fit(X, y).t_)
@@ -772,3 +775,38 @@ def test_numpy_never_fills_in_sparse_rows(solver, monkeypatch):
 
     monkeypatch.setattr(type(X), "toarray", toarray)
     MLPClassifier(**SMALL, solver=solver, early_stopping=solver == "adam").fit(X, LABELS).predict(X)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("problem", ["binary", "regression"])
+def test_frames_are_scikit_learns_input(library, problem):
+    module = pytest.importorskip(library)
+    cls, X, y = PROBLEMS[problem]
+    frame = module.DataFrame({f"x{n}": column for n, column in enumerate(X.T)})
+    ours, sklearns = of_both(cls, lambda m: m.fit(frame, module.Series(y)))
+    assert (
+        ours.feature_names_in_.tolist() == sklearns.feature_names_in_.tolist() == [f"x{n}" for n in range(X.shape[1])]
+    )
+    np.testing.assert_allclose(ours.coefs_[0], sklearns.coefs_[0], rtol=1e-10)
+    np.testing.assert_allclose(ours.predict(frame), sklearns.predict(frame), rtol=1e-10)
+
+
+def test_weights_and_validation_rows_are_routed_through_a_pipeline():
+    X, X_val, y, y_val = train_test_split(CANCER, MALIGNANT, random_state=0)
+    weight = np.random.default_rng(0).uniform(size=len(X))
+    expected = MLPClassifier(**SMALL).fit(X, y, weight, X_val=X_val, y_val=y_val)
+    with sklearn.config_context(enable_metadata_routing=True):
+        classifier = MLPClassifier(**SMALL).set_fit_request(sample_weight=True, X_val=True, y_val=True)
+        pipeline = make_pipeline(FunctionTransformer(), classifier)
+        pipeline.fit(X, y, sample_weight=weight, X_val=X_val, y_val=y_val)
+        with pytest.raises(TypeError, match="unexpected"):
+            make_pipeline(FunctionTransformer(), MLPClassifier(**SMALL)).fit(X, y, nothing=weight)
+    np.testing.assert_array_equal(pipeline[-1].coefs_[0], expected.coefs_[0])
+    assert pipeline[-1].validation_scores_ == expected.validation_scores_
+
+
+def test_a_device_that_is_not_there_is_refused_before_the_first_fit_also_in_a_worker():
+    unfitted = pickle.loads(pickle.dumps(MLPClassifier(**SMALL, device="cuda:99")))
+    assert unfitted.device == "cuda:99"
+    with pytest.raises(InputError, match="cuda"):
+        unfitted.fit(DIGITS, LABELS)
