@@ -17,11 +17,22 @@ Record = dict[str, float]
 class Callback:
     """What a trainer calls. Override what you need; raise `StopTraining` to end training and keep what was trained.
 
-    One that overrides `on_batch_end` is called after every step; the others cost nothing within an epoch.
+    One that overrides `on_batch_end` is called after every step, so that a compiled engine takes one step at a time;
+    the others cost nothing within an epoch.
+
+    Attributes
+    ----------
+    paced : bool, default False
+        True if `on_batch_end` need only be called now and then: an engine may take many steps between.
     """
+
+    paced = False
 
     def on_train_begin(self, trainer: Any) -> None:
         """Take note of the trainer; its data and first parameters are in place."""
+
+    def on_note(self, line: str) -> None:
+        """Hear what there is to say of how steps are run: the engine chosen, a compilation, a lack of memory."""
 
     def on_batch_end(self, batch: int, loss: Any) -> None:
         """See the loss of a step (0-d, on the device: `float(loss)` waits for it); `batch` counts from 0 each epoch."""
@@ -43,6 +54,10 @@ class PrintProgress(Callback):
         """Note how many epochs there will be."""
         self._epochs, self._printed, self._last = trainer.epochs, -1e9, {}
 
+    def on_note(self, line: str) -> None:
+        """Print it."""
+        _print(line)
+
     def on_epoch_end(self, record: Record) -> None:
         """Print the epoch unless a line was printed a moment ago."""
         self._last = record
@@ -58,13 +73,17 @@ class PrintProgress(Callback):
         figures = "  ".join(
             f"{name} {value:.4g}" for name, value in self._last.items() if name not in ("epoch", "seconds")
         )
-        with contextlib.suppress(OSError):  # nobody reads on, as in `| head`: no reason to stop training
-            print(f"epoch {int(self._last['epoch'])}/{self._epochs}  {figures}", flush=True)
+        _print(f"epoch {int(self._last['epoch'])}/{self._epochs}  {figures}")
         self._printed, self._last = time.monotonic(), {}
 
 
+def _print(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads on, as in `| head`: no reason to stop training
+        print(line, flush=True)
+
+
 class JsonLines(Callback):
-    """One JSON object a line: a header, every epoch's figures, and how training ended.
+    """One JSON object a line: a header, notes on the engine, every epoch's figures, and how training ended.
 
     Parameters
     ----------
@@ -85,6 +104,10 @@ class JsonLines(Callback):
         except OSError as error:
             raise InputError(f"cannot write the log {str(self._path)!r}: {error.strerror}") from None
         self._write({"event": "start", "time": time.time(), **self._header})
+
+    def on_note(self, line: str) -> None:
+        """Write it."""
+        self._write({"event": "note", "text": line})
 
     def on_epoch_end(self, record: Record) -> None:
         """Write the epoch's figures."""
@@ -138,7 +161,8 @@ def tell(callbacks: Iterable[Callback], news: Callable[[Callback], None], stop: 
 def batch_listener(callbacks: Iterable[Callback], stop: Callable[[str], None]) -> Callable[[int, Any], None] | None:
     """Return what an engine is to call after each step, or None if no callback overrides `on_batch_end`.
 
-    StopTraining is passed on to the engine once `stop` has heard the reason.
+    StopTraining is passed on to the engine once `stop` has heard the reason. The function's attribute `paced` says
+    whether all are content to be called now and then.
     """
     listening = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
 
@@ -150,4 +174,5 @@ def batch_listener(callbacks: Iterable[Callback], stop: Callable[[str], None]) -
                 stop(str(reason) or "callback")
                 raise
 
+    listen.paced = all(callback.paced for callback in listening)  # type: ignore[attr-defined]
     return listen if listening else None

@@ -14,7 +14,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from backprop_xp import __version__, backends, display, flags, reporting
+from backprop_xp import __version__, backends, display, engines, flags, reporting
 from backprop_xp.callbacks import Callback, JsonLines, PrintProgress
 from backprop_xp.datasets import BUILT_IN, load
 from backprop_xp.errors import DivergedError, InputError
@@ -133,7 +133,20 @@ def train(
     ] = None,
     device: DeviceOption = "cpu",
     backend: BackendOption = None,
-    engine: Annotated[str, typer.Option(help="How steps are run: auto or eager.", rich_help_panel="Machine")] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="How steps are run: auto, eager, jax, torch, loops (compiled, for tiny networks) or cuda_graph.",
+            rich_help_panel="Machine",
+        ),
+    ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Of matrix products of float32: float32, tf32 or bfloat16. Engines jax, torch and cuda_graph.",
+            rich_help_panel="Machine",
+        ),
+    ] = "float32",
     hidden: Annotated[
         str,
         typer.Option(help="Units of each hidden layer, such as 256,128; none for no layer.", rich_help_panel="Network"),
@@ -235,8 +248,8 @@ def train(
     _at_least("--epochs", epochs, 1)
     _at_least("--patience", patience, 0)
     _at_least("--seed", seed, 0)
-    _allow_float64(backend, dtype)
-    backends.select(device, backend, dtype)
+    _allow_float64(engine if engine == "jax" else backend, dtype)
+    backends.select(device, engines.backend_for(engine, device, backend), dtype)
 
     source = load(data, target, drop=tuple(drop or ()))
     job = prepare(source, task=task, loss=loss, validation=validation, seed=seed, dtype=dtype)
@@ -245,7 +258,8 @@ def train(
     metric = "r2" if job.target.task == "regression" else "accuracy"
     trainer = Trainer(
         network, job.loss, flags.optimizer(optimizer, learning_rate, schedule, epochs * -(-n_rows // batch_size)),
-        device=device, backend=backend, engine=engine, batch_size=batch_size, epochs=epochs, seed=seed, dtype=dtype,
+        device=device, backend=backend, engine=engine, precision=precision, batch_size=batch_size,
+        epochs=epochs, seed=seed, dtype=dtype,
         initializer=flags.INITIALIZERS.get(activation, "glorot_uniform"), l2=l2, clip_norm=clip_norm,
         dropout=dropout, metrics=(metric,), patience=patience if patience and job.validation else None,
         callbacks=_callbacks(log, {"data": source.name, "widths": network.widths, "version": __version__}),
@@ -334,7 +348,7 @@ def info(
         ("Python", f"{platform.python_version()} on {platform.platform()}"),
         ("NumPy", f"{np.__version__}, BLAS {blas.get('name')} {blas.get('version')}"),
         ("processor", f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"),
-        ("engine auto", "eager, on every backend: no other is measured to be faster yet"),
+        ("engine auto", engines.rule()),
     ]
     out.print(display.table("this machine", rows))
     libraries = [

@@ -30,6 +30,8 @@ class Screen(Console):
 class ProgressBar(Callback):
     """A bar with the epoch, the loss, the metrics, rows a second and the time left."""
 
+    paced = True
+
     def __init__(self, console: Console) -> None:
         self._console = console
 
@@ -45,6 +47,10 @@ class ProgressBar(Callback):
         self._done, self._next_update = 0.0, 0.0
         self._task = self._progress.add_task("", total=trainer.epochs, epoch=f"1/{trainer.epochs}", figures="")
         self._progress.start()
+
+    def on_note(self, line: str) -> None:
+        """Print it above the bar."""
+        self._console.print(line, highlight=False)
 
     def on_batch_end(self, batch: int, loss: Any) -> None:
         """Move the bar on within a long epoch, a few times a second."""

@@ -11,7 +11,9 @@ from array_api_compat import device
 Array = Any
 
 
-def mask(key: int, step: Array, shape: tuple[int, int], *, rate: float, like: Array, xp: Any) -> Array:
+def mask(
+    key: int, step: Array, shape: tuple[int, int], *, rate: float, like: Array, xp: Any, first_row: Any = None
+) -> Array:
     """Return a mask (n_samples, n_units): 1 / (1 - rate) where a unit is kept, 0 where it is dropped.
 
     Parameters
@@ -27,8 +29,12 @@ def mask(key: int, step: Array, shape: tuple[int, int], *, rate: float, like: Ar
         (Srivastava et al. 2014, section 10, as "inverted" dropout).
     like : array
         Gives data type and device.
+    first_row : int or array (), int32, optional
+        The place in the batch of the mask's first row: parts of a batch have the parts of its mask.
     """
     element = xp.reshape(xp.arange(shape[0] * shape[1], dtype=xp.int32, device=device(like)), shape)
+    if first_row is not None:
+        element = element + first_row * shape[1]
     step_key = _mix(xp.reshape(step, (1, 1)) ^ key)
     draw = _mix(_mix(element) ^ step_key) & 0x7FFFFFFF
     return xp.astype(draw >= int(rate * 2**31), like.dtype) * (1.0 / (1.0 - rate))

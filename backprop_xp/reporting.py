@@ -21,7 +21,7 @@ def opening(source: Dataset, job: Job, trainer: Trainer) -> list[str]:
         f"{source.name}: {n_rows:,} rows to train on{held}; {network.widths[0]} features{_kinds(job)}; "
         f"{job.target.task} of {source.target_name or 'the labels'}",
         f"network {'-'.join(map(str, network.widths))}, {n_parameters:,} parameters; {job.loss.name}; "
-        f"{trainer.backend.name} on {trainer.backend.label}, {trainer.dtype}, engine {trainer.engine}",
+        f"{trainer.backend.name} on {trainer.backend.label}, {trainer.dtype}",
         *job.notes,
     ]
     if trainer.batch_size > n_rows:

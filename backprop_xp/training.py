@@ -28,6 +28,9 @@ Array = Any
 UserMetric = Callable[[NDArray[Any], NDArray[Any]], float]
 History = dict[str, NDArray[np.float64]]
 
+# Up to so many numbers, labels are made one-hot before training and not in every step.
+_ONE_HOT = 2**24
+
 _DEFAULT_LOSS = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy", "exp": "poisson"}
 
 
@@ -46,7 +49,10 @@ class Trainer:
     optimizer : Optimizer or str, default adam()
     device, backend : str
         See `backends.select`: "cpu", "cuda", "cuda:1", "auto"; "numpy", "cupy", "jax", "torch", "array_api_strict".
-    engine : str, default "auto"
+    engine : "auto" (default), "eager", "jax", "torch", "loops" or "cuda_graph"
+        How steps are run: see `engines.choose`.
+    precision : "float32" (default), "tf32" or "bfloat16"
+        Of the matrix products of float32 arrays, where the engine has a choice; the weights stay float32.
     batch_size : int, default 32
         Rows a step; more than there are rows means all of them.
     epochs : int, default 20
@@ -83,6 +89,10 @@ class Trainer:
         Rows trained on.
     kept_epoch : int
         The epoch whose parameters these are: the best one's if `patience` is set, else the last one's.
+    choice : engines.Choice
+        The engine that `fit` took, and why.
+    notes : list of str
+        What the engine had to say: what was chosen, compiled, or taken in parts for lack of memory.
     stopped : str or None
         Why training ended: "epochs", "patience", "interrupted", a callback's reason; None if it has not.
 
@@ -107,6 +117,7 @@ class Trainer:
         device: str = "cpu",
         backend: str | None = None,
         engine: str = "auto",
+        precision: str = "float32",
         batch_size: int = 32,
         epochs: int = 20,
         shuffle: bool = True,
@@ -141,7 +152,7 @@ class Trainer:
         self.loss = lookup("loss", loss, LOSSES) if isinstance(loss, str) else loss
         optimizer = lookup("optimizer", optimizer, OPTIMIZERS)() if isinstance(optimizer, str) else optimizer
         self.optimizer = adam() if optimizer is None else optimizer
-        self.backend = backends.select(device, backend, dtype)
+        self.backend = backends.select(device, engines.backend_for(engine, device, backend), dtype)
         self.batch_size, self.epochs, self.shuffle, self.seed, self.dtype = batch_size, epochs, shuffle, seed, dtype
         self.validation_fraction, self.patience, self.min_delta = validation_fraction, patience, min_delta
         self.metrics = tuple(metrics)
@@ -149,11 +160,14 @@ class Trainer:
         self.callbacks = [*map(as_callback, callbacks), *([PrintProgress()] if verbose else [])]
         self.params: Params = self._on_device(_first_params(network, seed, initializer, bias_initializer, dtype))
         self.history: History = {}
-        self.engine, self.n_samples, self.kept_epoch = engine, 0, 0
+        self.engine, self.precision, self.n_samples, self.kept_epoch = engine, precision, 0, 0
+        self.choice: engines.Choice | None = None
         self.stopped: str | None = None
         self._first_params = self.params
         self._weight: NDArray[Any] | None = None
-        self._run = engines.select(engine)
+        self.notes: list[str] = []
+        engines.check_precision(precision, dtype)
+        self._engine = None if engine == "auto" else engines.select(engine, say=self._note, precision=precision)
         self._step = make_step(
             network, self.loss, self.optimizer,
             l2=l2, clip_norm=clip_norm, multipliers=multipliers, dropout=dropout, seed=seed,
@@ -203,9 +217,10 @@ class Trainer:
         elif self.validation_fraction:
             data, validation = data.split(self.validation_fraction, self.seed)
         self._weight = None if data.weight is None else backends.to_host(data.weight)
-        return self._fit(
-            data.to(self.backend, self.dtype), None if validation is None else validation.to(self.backend, self.dtype)
-        )
+        data = data.to(self.backend, self.dtype)
+        if data.Y.ndim == 1 and data.Y.shape[0] * self.network.widths[-1] <= _ONE_HOT:
+            data = data.one_hot(self.network.widths[-1])
+        return self._fit(data, None if validation is None else validation.to(self.backend, self.dtype))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return labels (n_samples,), or values (n_samples,) or (n_samples, n_outputs), as a host array.
@@ -247,12 +262,13 @@ class Trainer:
 
     def _fit(self, data: TrainingData, validation: TrainingData | None) -> History:
         self.params, self.stopped, self.history = self._first_params, None, {}
-        self.n_samples, self.kept_epoch = data.X.shape[0], 0
+        self.n_samples, self.kept_epoch, self.notes = data.X.shape[0], 0, []
         monitor = self.monitor or ("val_loss" if validation is not None else "loss")
         self._check_monitor(monitor, validation is not None)
         best = Best(higher_is_better(monitor), self.min_delta)
         records: list[Record] = []
         with self._announced():
+            self._choose_engine()
             try:
                 self._run_epochs(data, validation, monitor, best, records)
             except KeyboardInterrupt:
@@ -269,6 +285,22 @@ class Trainer:
                 f"{monitor} was never a number to compare; the last epoch's parameters are kept", stacklevel=3
             )
         return self.history
+
+    def _choose_engine(self) -> None:
+        """Choose the engine for these data; one that is there already keeps what it has compiled."""
+        batch_size = min(self.batch_size, self.n_samples)
+        n_steps = self.epochs * -(-self.n_samples // batch_size)
+        work = engines.Work(self.network.widths, batch_size, n_steps, self.dtype, self.backend.name, self.precision)
+        choice = engines.choose(self.engine, work)
+        if self._engine is None or choice.engine != self._engine.name:
+            self._engine = engines.select(choice.engine, say=self._note, precision=self.precision)
+        self.choice = choice
+        self._note(f"engine {choice.engine}: {choice.reason}")
+
+    def _note(self, line: str) -> None:
+        self.notes.append(line)
+        for callback in self.callbacks:
+            callback.on_note(line)
 
     def _run_epochs(
         self,
@@ -313,7 +345,8 @@ class Trainer:
             order = backends.to_device(epoch_order(self.seed, epoch, n_samples), self.backend)
         batches = IndexBatches(order, n_samples, batch_size)
         try:
-            params, opt_state, losses = self._run(
+            assert self._engine is not None
+            params, opt_state, losses = self._engine.run(
                 self._step, self.params, opt_state, data.X, data.Y, batches, weight=data.weight, on_batch=self._on_batch
             )
         except StopTraining:  # before the first step: nothing has changed

@@ -54,6 +54,12 @@ class TrainingData(NamedTuple):
             None if self.weight is None else backends.to_device(self.weight, backend, dtype),
         )
 
+    def one_hot(self, n_classes: int) -> "TrainingData":
+        """Return the data with rows of 0 and 1, of X's data type, for labels."""
+        xp = array_namespace(self.Y)
+        classes = xp.arange(n_classes, dtype=self.Y.dtype, device=array_api_compat.device(self.Y))
+        return self._replace(Y=xp.astype(self.Y[:, None] == classes, self.X.dtype))
+
     def _take(self, rows: Any) -> "TrainingData":
         def taken(array: Array) -> Array:
             xp = array_namespace(array)

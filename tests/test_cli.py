@@ -190,7 +190,7 @@ def test_plot_and_log(capsys):
     ok(capsys, "train", "iris", *QUICK, "--plot", "c.png", "--log", "l.jsonl")
     assert Path("c.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     events = [json.loads(line)["event"] for line in Path("l.jsonl").read_text().splitlines()]
-    assert events == ["start", "epoch", "epoch", "epoch", "end"]
+    assert events == ["start", "note", "epoch", "epoch", "epoch", "end"]
     ok(capsys, "train", "iris", *QUICK, "--plot", "c.svg", "--validation", "0")
     assert "<svg" in Path("c.svg").read_text()
 
@@ -631,7 +631,7 @@ def process(command, **options):
 def test_a_reader_that_leaves_does_not_end_training():
     result = process("train iris --epochs 40 --patience 0 --log l.jsonl | head -1")
     assert result.stderr == b""
-    assert len(Path("l.jsonl").read_text().splitlines()) == 42
+    assert len(Path("l.jsonl").read_text().splitlines()) == 43  # the beginning, a note, the epochs, the end
     assert Path("model.safetensors").exists()
     result = process("predict model.safetensors iris | head -2")
     assert (result.stdout.count(b"\n"), result.stderr) == (2, b"")

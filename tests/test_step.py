@@ -5,7 +5,9 @@ import pytest
 from conftest import assert_trees_close, library
 from test_optimizers import CASES
 
-from backprop_xp import InputError, Network, init, make_gradient, make_step, packing, schedules, sgd
+from backprop_xp import InputError, Network, init, losses, make_gradient, make_step, packing, schedules, sgd
+from backprop_xp import step as step_module
+from backprop_xp.estimators import objectives
 from backprop_xp.initializers import normal
 from backprop_xp.step import loss_head
 
@@ -217,3 +219,162 @@ def test_sparse_rows_take_the_same_step():
     expected = step(params, rule.init(params), X, labels, weight)
     for kind in (sparse.csr_array, sparse.csc_matrix):
         assert_trees_close(step(params, rule.init(params), kind(X), labels, weight), expected, rtol=1e-13)
+
+
+PARTS = [1, 2, 3, 7, 9, 50]  # of 9 rows
+BY_BATCH = {**OPTIONS["all"], "l2_per_batch": True}
+EVERY_LOSS = {**losses.LOSSES, "huber": losses.huber(0.3), "pinball": losses.pinball(0.8)}
+OUTPUT = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
+
+
+def moved(lib, step, optimizer, params, X, Y, weight, n_steps=3):
+    """Return the parameters and losses after a few steps; X may be sparse."""
+    given = lib.params(params)
+    X = X if hasattr(X, "tocsr") else lib.array(X)
+    Y = lib.array(Y, str(Y.dtype))
+    weight = None if weight is None else lib.array(weight)
+    state, figures = optimizer.init(given), []
+    with lib.no_host_reads():
+        for _ in range(n_steps):
+            given, state, loss = step(given, state, X, Y, weight)
+            figures.append(loss)
+    return lib.host(given), lib.host(tuple(figures))
+
+
+def assert_parts_equal_the_whole(lib, step, optimizer, *data, parts=PARTS):
+    whole = moved(lib, step, optimizer, *data)
+    for n_parts in parts:
+        assert_trees_close(moved(lib, step.in_parts(n_parts), optimizer, *data), whole, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("options", [{}, OPTIONS["all"], BY_BATCH], ids=["plain", "all", "by batch"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_parts_of_a_batch_take_the_same_steps(lib, name, options, weighted):
+    make, settings = CASES[name]
+    optimizer = make(schedules.warmup_cosine(0.05, 3, 10, initial=0.01, final=0.01), **settings)
+    network, params, X, labels, weight = problem()
+    step = make_step(network, "cross_entropy", optimizer, **options)
+    data = params, X, labels, weight if weighted else None
+    assert_parts_equal_the_whole(lib, step, optimizer, *data, parts=[2, 7])
+
+
+@pytest.mark.parametrize("loss", EVERY_LOSS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_parts_add_up_to_every_loss(lib, loss, weighted):
+    network, params, X, labels, weight = problem("gelu", OUTPUT.get(loss, "identity"))
+    Y = np.eye(3)[labels]
+    step = make_step(network, EVERY_LOSS[loss], sgd(0.1), **BY_BATCH)
+    assert_parts_equal_the_whole(lib, step, sgd(0.1), params, X, Y, weight if weighted else None)
+
+
+@pytest.mark.parametrize("targets", ["labels", "labels of each", "rows", "rows of each", "flat"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_parts_of_stacked_networks(lib, targets, packed):
+    network, params, X, labels, weight = problem(bias="shared", leading=(4,))
+    rng = np.random.default_rng(3)
+    of_each = rng.integers(0, 3, (4, 9)).astype(np.int32)
+    Y = {"labels": labels, "labels of each": of_each, "rows": np.eye(3)[labels], "rows of each": np.eye(3)[of_each]}
+    loss = "cross_entropy"
+    if targets == "flat":
+        loss, network, Y = "squared_error", Network((5, 7, 1)), {"flat": rng.normal(size=9)}
+        params = stacked([init(network, k) for k in range(4)])
+    elif targets.endswith("each"):
+        X, weight = rng.normal(size=(4, 9, 5)), rng.uniform(0.5, 2, (4, 9))
+    optimizer = CASES["nesterov"][0](0.05)
+    step = make_step(network, loss, optimizer, packed=packed, **OPTIONS["all"])
+    params = packing.pack(params) if packed else params
+    assert_parts_equal_the_whole(lib, step, optimizer, params, X, Y[targets], weight)
+
+
+def test_labels_of_as_many_networks_as_rows_and_classes_are_still_labels():
+    network = Network((2, 3), output="softmax")
+    params = stacked([init(network, k) for k in range(3)])
+    X, labels = np.random.default_rng(0).normal(size=(3, 2)), np.array([[0, 1, 2], [2, 2, 1], [1, 0, 0]])
+    step = make_step(network, "cross_entropy", sgd(0.1))
+    assert_parts_equal_the_whole(library("numpy"), step, sgd(0.1), params, X, labels, None)
+
+
+@pytest.mark.parametrize(("loss", "output"), objectives.OBJECTIVES)
+def test_a_loss_that_is_a_function_is_given_the_whole_batch(lib, loss, output):
+    network, params, X, labels, weight = problem("relu", output)
+    Y, weight = np.eye(3)[labels], np.where(np.arange(9) < 5, 0.0, weight)  # a part of no weight has no mean of its own
+    head = objectives.head(loss, network, 1e-16, divided=True)
+    step = make_step(network, head, sgd(0.1), **BY_BATCH)
+    assert_parts_equal_the_whole(lib, step, sgd(0.1), params, X, Y, weight)
+
+
+def test_parts_of_sparse_rows():
+    sparse = pytest.importorskip("scipy.sparse")
+    network, params, X, labels, weight = problem()
+    X[X < 0.3] = 0.0
+    for loss in ("cross_entropy", loss_head(network, "cross_entropy")):
+        step = make_step(network, loss, sgd(0.1), **BY_BATCH)
+        for kind in (sparse.csr_array, sparse.csc_matrix):
+            assert_parts_equal_the_whole(library("numpy"), step, sgd(0.1), params, kind(X), labels, weight)
+
+
+@pytest.mark.parametrize("given", ["name", "function"])
+def test_jax_compiles_parts(given):
+    jax = pytest.importorskip("jax")
+    network, params, X, labels, weight = problem()
+    optimizer = CASES["adam"][0](0.05)
+    step = make_step(
+        network, "cross_entropy" if given == "name" else loss_head(network, "cross_entropy"), optimizer, **BY_BATCH
+    )
+    params, X, labels, weight = jax.tree.map(jax.numpy.asarray, (params, X, labels, weight))
+    arguments = params, optimizer.init(params), X, labels, weight
+    compiled = jax.jit(step.in_parts(4))(*arguments)
+    assert_trees_close(jax.tree.leaves(compiled), jax.tree.leaves(step(*arguments)), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("n_parts", "rows"), [(1, [9]), (2, [4, 5]), (4, [2, 2, 2, 3]), (9, [1] * 9), (50, [1] * 9)])
+def test_parts_are_nearly_equal_and_never_empty(monkeypatch, n_parts, rows):
+    network, params, X, labels, _ = problem()
+    seen, propagate = [], step_module.propagate
+
+    def watched(network, params, X, masks, xp):
+        seen.append(X.shape[-2])
+        return propagate(network, params, X, masks, xp)
+
+    monkeypatch.setattr(step_module, "propagate", watched)
+    step = make_step(network, "cross_entropy", sgd(0.1)).in_parts(3).in_parts(n_parts)
+    step(params, sgd(0.1).init(params), X, labels)
+    assert seen == rows
+
+
+def test_parts_leave_the_arguments_as_they_were(lib):
+    network, params, X, labels, weight = problem("silu", bias="shared")
+    optimizer = CASES["adamw"][0](0.1)
+    step = make_step(network, "cross_entropy", optimizer, **BY_BATCH).in_parts(4)
+    given = lib.params(params)
+    arguments = given, optimizer.init(given), lib.array(X), lib.array(labels, "int32"), lib.array(weight)
+    before = tuple(np.copy(leaf) for leaf in leaves(lib.host(arguments)))
+    step(*arguments)
+    assert_trees_close(leaves(lib.host(arguments)), before, rtol=0)
+
+
+def test_parts_in_float32_stay_float32(lib):
+    network, params, X, labels, weight = problem(dtype="float32")
+    optimizer = CASES["adam"][0](schedules.one_cycle(0.05, 10))
+    step = make_step(network, "cross_entropy", optimizer, **BY_BATCH)
+    whole, whole_losses = trajectory(lib, step, optimizer, params, X, labels, weight, 2, "float32")
+    end, figures = trajectory(lib, step.in_parts(3), optimizer, params, X, labels, weight, 2, "float32")
+    assert_trees_close(end, whole, rtol=1e-4, atol=1e-6)  # and the data types are compared
+    assert figures.dtype == whole_losses.dtype == np.float32
+
+
+@pytest.mark.parametrize("rows", [8, 10])
+def test_parts_find_out_a_wrong_number_of_targets_or_weights(rows):
+    network, params, X, labels, weight = problem()
+    step = make_step(network, "cross_entropy", sgd(0.1)).in_parts(2)
+    with pytest.raises(ValueError, match="Y must be"):
+        step(params, sgd(0.1).init(params), X, np.resize(labels, rows), weight)
+    with pytest.raises(ValueError, match="broadcast"):
+        step(params, sgd(0.1).init(params), X, labels, np.resize(weight, rows))
+
+
+@pytest.mark.parametrize("n_parts", [0, -1, 2.0])
+def test_a_number_of_parts_out_of_range(n_parts):
+    with pytest.raises(InputError, match="n_parts must be an integer of at least 1"):
+        make_step(problem()[0], "cross_entropy", sgd()).in_parts(n_parts)

@@ -286,16 +286,18 @@ def test_json_lines(tmp_path):
     path = tmp_path / "log.jsonl"
     trained(callbacks=[JsonLines(path, {"job": "iris"})], metrics=(lambda y_true, y_pred: math.nan,))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["start", *["epoch"] * 5, "end"]
+    assert [line["event"] for line in lines] == ["start", "note", *["epoch"] * 5, "end"]
     assert lines[0]["job"] == "iris"
-    assert lines[1]["<lambda>"] is None
+    assert lines[1]["text"].startswith("engine eager: ")
+    assert lines[2]["<lambda>"] is None
     assert lines[-1]["stopped"] == "epochs"
 
 
 def test_verbose_prints_the_first_and_the_last_epoch(capsys):
     trained(verbose=1)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("epoch 1/5  loss ")
+    assert lines[0].startswith("engine eager: ")
+    assert lines[1].startswith("epoch 1/5  loss ")
     assert lines[-1].startswith("epoch 5/5  loss ")
 
 

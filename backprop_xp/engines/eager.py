@@ -1,4 +1,4 @@
-"""The eager engine: a Python loop over the steps, on any namespace."""
+"""The eager engine: a Python loop over the steps, on any namespace; on NumPy, over their calls alone."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 
 from backprop_xp.batches import IndexBatches
+from backprop_xp.engines import silent
+from backprop_xp.engines.in_place import GATHERED, InPlace
+from backprop_xp.engines.tracing import TracingError, leaves
 from backprop_xp.errors import StopTraining
-from backprop_xp.namespaces import namespace_of
+from backprop_xp.namespaces import NUMPY, namespace_of
 
 Array = Any
 
-# Rows are gathered for several batches at once, in pieces of about 1 MiB in float32: one gather a piece instead of one
-# a step, and what the next steps read is still in the processor's cache.
-_GATHERED = 2**18
+# A program takes as long to make as some hundred small steps; of a large step, it saves more than that.
+_MANY, _LARGE = 256, 2**18  # steps; numbers in the parameters
 
 # glibc returns freed memory to the system above a threshold, so that each step's temporaries would be mapped, faulted
 # in and unmapped anew. It raises the threshold to the size of a mapped block that is freed, up to 32 MiB (mallopt(3),
@@ -21,41 +23,58 @@ _GATHERED = 2**18
 np.empty(2**25 - 2**16, dtype=np.uint8)
 
 
-def run(
-    step: Callable[..., tuple[Any, Any, Array]],
-    params: Any,
-    opt_state: Any,
-    X: Array,
-    Y: Array,
-    batches: IndexBatches,
-    *,
-    weight: Array | None = None,
-    on_batch: Callable[[int, Array], None] | None = None,
-) -> tuple[Any, Any, Array]:
-    """Run a step for every batch.
+class Eager:
+    """Runs a step as it is: see `engines.Engine`.
 
-    Parameters
-    ----------
-    step : function (params, opt_state, X, Y, weight) -> (params, opt_state, loss)
-    params, opt_state
-    X : array (n_samples, n_features)
-    Y : array (n_samples,) or (n_samples, n_outputs)
-    batches : IndexBatches
-    weight : array (n_samples,), optional
-    on_batch : function (batch, loss) -> None, optional
-        Called after each step, with its number from 0 and its loss, still on the device.
-
-    Returns
-    -------
-    params, opt_state
-    losses : array (n_steps, ...), on the device
-        Fewer than `batches.n_batches` if the user (Ctrl-C) or a callback (StopTraining) ended the run: the state is
-        then that of the last step that was finished. Before the first one, the exception is passed on.
+    On NumPy, a step that is large, or taken many times, becomes a run of its calls in place: the same results to the
+    last bit. One that cannot be traced stays as it is.
     """
+
+    name, n_compiled = "eager", 0
+
+    def __init__(self, say: Callable[[str], None] = silent) -> None:
+        self._n_steps = 0
+        self._in_place: InPlace | None = None
+        self._untraceable: Callable[..., Any] | None = None
+
+    def run(
+        self,
+        step: Callable[..., tuple[Any, Any, Array]],
+        params: Any,
+        opt_state: Any,
+        X: Array,
+        Y: Array,
+        batches: IndexBatches,
+        *,
+        weight: Array | None = None,
+        on_batch: Callable[[int, Array], None] | None = None,
+    ) -> tuple[Any, Any, Array]:
+        """Run a step for every batch: see `engines.Engine.run`."""
+        self._n_steps += batches.n_batches
+        if namespace_of(X) is NUMPY and step is not self._untraceable and self._pays(params):
+            if self._in_place is None or self._in_place.step is not step:
+                self._in_place = InPlace(step)
+            try:
+                state, losses = self._in_place.run((params, opt_state), (X, Y, weight), batches, on_batch)
+                return *state, losses
+            except TracingError:
+                self._untraceable = step
+        return _run_as_it_is(step, (params, opt_state), X, _slices(X, Y, weight, batches), on_batch)
+
+    def _pays(self, params: Any) -> bool:
+        return self._n_steps > _MANY or sum(leaf.size for leaf in leaves(params)) > _LARGE
+
+
+def _run_as_it_is(
+    step: Callable[..., tuple[Any, Any, Array]],
+    state: tuple[Any, ...],
+    X: Array,
+    slices: Iterator[tuple[Array, Array, Array | None]],
+    on_batch: Callable[[int, Array], None] | None,
+) -> tuple[Any, Any, Array]:
     losses: list[Array] = []
-    state: tuple[Any, ...] = (params, opt_state)
     try:
-        for Xb, Yb, wb in _slices(X, Y, weight, batches):
+        for Xb, Yb, wb in slices:
             state = step(state[0], state[1], Xb, Yb, wb)
             losses.append(state[2])
             if on_batch is not None:
@@ -73,7 +92,7 @@ def _slices(
     size, n_samples = batches.batch_size, batches.n_samples
     piece = n_samples
     if batches.order is not None:
-        piece = size * max(1, _GATHERED // (size * X.shape[-1]))
+        piece = size * max(1, GATHERED // (size * X.shape[-1]))
     data = X, Y, weight
     for first in range(0, n_samples, piece):
         n_rows = min(piece, n_samples - first)

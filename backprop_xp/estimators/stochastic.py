@@ -99,7 +99,7 @@ class StochasticFit:
             network, self._head, rule, l2=estimator.alpha, l2_per_batch=True, clip_norm=estimator.clip_norm,
             dropout=estimator.dropout, seed=estimator._dropout_seed, packed=self._packed,
         )  # fmt: skip
-        self._run = engines.select(estimator.engine)
+        self._engine = engines.select("eager" if estimator.engine == "auto" else estimator.engine)
         self._score = _scorer(estimator)
         callbacks = [as_callback(callback) for callback in estimator.callbacks or ()]
         self._callbacks = [*callbacks, *([PrintProgress()] if estimator.progress else [])]
@@ -184,7 +184,7 @@ class StochasticFit:
         batches = IndexBatches(order, self._n_samples, self._batch_size)
         data = self._data
         try:
-            self._state, self._opt_state, losses = self._run(
+            self._state, self._opt_state, losses = self._engine.run(
                 self._step, self._state, self._opt_state, data.X, data.Y, batches, weight=data.weight,
                 on_batch=self._on_batch,
             )  # fmt: skip

@@ -1,0 +1,129 @@
+"""Which engine "auto" is: by a rule fitted to measurements, and never one that was not measured to be faster."""
+
+import importlib.util
+from itertools import pairwise
+from typing import NamedTuple
+
+from backprop_xp.errors import InputError
+
+
+class Work(NamedTuple):
+    """What there is to do.
+
+    Parameters
+    ----------
+    widths : tuple of int
+        The network's.
+    batch_size : int
+    n_steps : int
+        In all.
+    dtype : "float32" or "float64"
+    backend : str
+        Whose arrays hold the data.
+    precision : "float32", "tf32" or "bfloat16"
+        Of the products of float32 arrays.
+    """
+
+    widths: tuple[int, ...]
+    batch_size: int
+    n_steps: int
+    dtype: str
+    backend: str
+    precision: str = "float32"
+
+
+class Choice(NamedTuple):
+    """An engine, and why it was taken."""
+
+    engine: str
+    reason: str
+
+
+class Cost(NamedTuple):
+    """Seconds, as measured on this project's machine.
+
+    Parameters
+    ----------
+    start : float
+        Before the first step: importing the library and compiling.
+    step, layer : float
+        A step, and each of its layers.
+    product : float
+        A thousand million multiplications.
+    unit : float
+        A million units of all rows of the batch.
+    weight : float
+        A million weights.
+    """
+
+    start: float
+    step: float
+    layer: float
+    product: float
+    unit: float
+    weight: float
+
+    def of(self, work: Work) -> float:
+        """Return the seconds that all steps take."""
+        weights = sum(n_in * n_out for n_in, n_out in pairwise(work.widths))
+        units = work.batch_size * sum(work.widths[1:])
+        a_step = self.step + self.layer * (len(work.widths) - 1)
+        a_step += (self.product * 3 * work.batch_size * weights / 1e3 + self.unit * units + self.weight * weights) / 1e6
+        return self.start + work.n_steps * a_step
+
+
+# Fitted by `python -m benchmarks engines` to its committed results; by backend and data type. What is not here was not
+# measured, or was not faster than eager anywhere.
+COSTS: dict[tuple[str, str], dict[str, Cost]] = {}
+
+_WITH_PRECISION = {"jax": "jax", "torch": "torch", "cupy": "cuda_graph"}  # by backend
+_LIBRARIES = {"jax": "jax", "loops": "numba", "torch": "torch", "cuda_graph": "cupy"}
+
+
+def choose(engine: str, work: Work) -> Choice:
+    """Return the engine to take, for "auto" the one that is expected to end first.
+
+    Parameters
+    ----------
+    engine : str
+        As the user names it.
+    work : Work
+
+    Raises
+    ------
+    InputError
+        If no engine that runs on the backend has the precision.
+    """
+    if engine != "auto":
+        return Choice(engine, "as asked for")
+    if work.precision != "float32":
+        if work.backend not in _WITH_PRECISION:
+            raise InputError(
+                f"{work.backend} multiplies in float32 or float64, not in {work.precision}: use --device cuda, or "
+                "backend or engine jax or torch"
+            )
+        return Choice(_WITH_PRECISION[work.backend], f"it multiplies in {work.precision}")
+    known = COSTS.get((work.backend, work.dtype), {})
+    seconds = {name: cost.of(work) for name, cost in known.items() if _installed(name)}
+    best = min(seconds, key=lambda name: seconds[name], default="eager")
+    if best == "eager":
+        why = "no other is expected to end sooner" if seconds else f"no other was measured on {work.backend}"
+        return Choice("eager", f"{why}, at {work.dtype}")
+    return Choice(best, f"{seconds[best]:.2g} s expected, {seconds['eager']:.2g} s of eager")
+
+
+def rule() -> str:
+    """Return what "auto" means on this machine, in a line."""
+    parts = []
+    for (backend, dtype), costs in COSTS.items():
+        here = [name for name in costs if _installed(name)]
+        absent = [f"{name}, which needs {_LIBRARIES[name]}" for name in costs if not _installed(name)]
+        but = f" (and {' and '.join(absent)})" if absent else ""
+        parts.append(
+            f"on {backend} in {dtype} what is expected to end first, by sizes and steps, of {', '.join(here)}{but}"
+        )
+    return "; ".join([*parts, "elsewhere eager: no other was measured"])
+
+
+def _installed(engine: str) -> bool:
+    return engine == "eager" or importlib.util.find_spec(_LIBRARIES[engine]) is not None

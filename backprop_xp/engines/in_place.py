@@ -1,0 +1,411 @@
+"""A traced step as a straight run of NumPy calls, into arrays that are made once.
+
+The calls are those that NumPy would make for the step itself, in the same order, so the results are the same to the
+last bit. What is saved is all the rest: fresh arrays, transposed views, the search for functions, and trips to memory,
+since chains of elementwise calls go through large arrays a piece at a time, while the piece is in the cache.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_xp.batches import IndexBatches
+from backprop_xp.engines.interrupts import deferred_interrupts
+from backprop_xp.engines.tracing import ELEMENTWISE, REDUCTIONS, VIEWS, Trace, TracingError, Value, leaves, rebuilt
+from backprop_xp.errors import StopTraining
+
+Array = NDArray[Any]
+
+_PIECE = 2**18  # bytes of each array that a chain of elementwise calls goes through at once
+_REDUCE = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}
+_FOREVER = 2**62
+
+
+class InPlace:
+    """Runs a step of NumPy arrays as a program.
+
+    Parameters
+    ----------
+    step : function (params, opt_state, X, Y, weight) -> (params, opt_state, loss)
+    """
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self.step = step
+        self._state: list[Array] = []
+        self._programs: dict[Any, Program] = {}
+        self._rows = _Rows()
+
+    def run(
+        self,
+        tree: Any,
+        data: tuple[Array, Array, Array | None],
+        batches: IndexBatches,
+        on_batch: Callable[[int, Array], None] | None,
+    ) -> tuple[Any, Array]:
+        """Run a step for every batch, as `engines.Engine.run`, and return (params, opt_state) and the losses.
+
+        Parameters
+        ----------
+        tree : (params, opt_state)
+        data : (X, Y, weight)
+
+        Raises
+        ------
+        TracingError
+            If the step cannot be traced; nothing has been done then.
+        """
+        n_full, n_left = divmod(batches.n_samples, batches.batch_size)
+        full = self._program(tree, data, batches.batch_size)
+        short = self._program(tree, data, n_left) if n_left else full
+        for own, given in zip(self._state, leaves(tree), strict=True):
+            own[...] = given
+        losses = np.empty((batches.n_batches, *full.loss.shape), full.loss.dtype)
+        n_done = 0
+        try:
+            with deferred_interrupts() as interrupts:  # a step left half way would be lost
+                for batch in self._rows.batches(data, batches):
+                    program = full if n_done < n_full else short
+                    program.take(*batch)
+                    losses[n_done] = program.loss
+                    n_done += 1
+                    if on_batch is not None:
+                        on_batch(n_done - 1, losses[n_done - 1])
+                    if interrupts:
+                        break
+        except (KeyboardInterrupt, StopTraining):
+            if not n_done:
+                raise
+        return rebuilt(tree, (own.copy() for own in self._state)), losses[:n_done]
+
+    def _program(self, tree: Any, data: tuple[Array, Array, Array | None], n_rows: int) -> "Program":
+        batch = tuple(None if array is None else array[:n_rows] for array in data)
+        form = tuple((x.shape, x.dtype) for x in leaves((tree, batch))), data[2] is None
+        if form not in self._programs:
+            trace = Trace(self.step, tree, batch)
+            if [(x.shape, x.dtype) for x in self._state] != [(x.shape, x.dtype) for x in trace.state]:
+                self._programs, self._state = {}, [np.empty(x.shape, x.dtype) for x in trace.state]
+            self._programs[form] = Program(trace, self._state)
+        return self._programs[form]
+
+
+# Rows are gathered for several batches at once, in pieces of about 1 MiB in float32: one gather a piece instead of one
+# a step, and what the next steps read is still in the processor's cache.
+GATHERED = 2**18
+_BATCHES = 1024
+
+
+class _Rows:
+    """The batches of an epoch: views where the order allows, else of rows gathered into arrays that are kept."""
+
+    def __init__(self) -> None:
+        self._form: Any = None
+        self._gathered: tuple[Array, ...] = ()
+        self._views: list[tuple[Array, ...]] = []
+
+    def batches(self, data: tuple[Array, Array, Array | None], batches: IndexBatches) -> Iterator[tuple[Array, ...]]:
+        """Yield (X, Y) or (X, Y, weight) of each batch."""
+        arrays = [array for array in data if array is not None]
+        size, n_samples, order = batches.batch_size, batches.n_samples, batches.order
+        if order is None:
+            for start in range(0, n_samples, size):
+                yield tuple(array[start : start + size] for array in arrays)
+            return
+        piece = size * min(max(1, GATHERED // (size * arrays[0].shape[1])), _BATCHES, batches.n_batches)
+        self._prepare(arrays, piece, size)
+        for first in range(0, n_samples, piece):
+            rows = order[first : first + piece]
+            for array, gathered in zip(arrays, self._gathered, strict=True):
+                array.take(rows, 0, gathered[: len(rows)], "clip")  # any other mode goes through a copy
+            yield from self._views[: len(rows) // size]
+            if len(rows) % size:
+                yield tuple(gathered[len(rows) // size * size : len(rows)] for gathered in self._gathered)
+
+    def _prepare(self, arrays: Sequence[Array], piece: int, size: int) -> None:
+        form = [(array.shape[1:], array.dtype) for array in arrays], piece, size
+        if form != self._form:
+            self._form = form
+            self._gathered = tuple(np.empty((piece, *array.shape[1:]), array.dtype) for array in arrays)
+            starts = range(0, piece, size)
+            self._views = [tuple(array[start : start + size] for array in self._gathered) for start in starts]
+
+
+class Program:
+    """A step that overwrites its own state.
+
+    Parameters
+    ----------
+    trace : Trace
+        Of arrays of NumPy's.
+    state : list of array
+        For the leaves of (params, opt_state): set them, call `take`, read them.
+
+    Attributes
+    ----------
+    loss : array
+        Of the last step.
+    take : function (X, Y, weight) -> None
+        One step; the arguments have the shapes and data types that were traced.
+    source : str
+        What `take` runs.
+
+    Raises
+    ------
+    TracingError
+        If an operation has no counterpart that writes into a given array.
+    """
+
+    def __init__(self, trace: Trace, state: Sequence[Array]) -> None:
+        writer = _Writer(trace, state)
+        if trace.loss not in writer.arrays:
+            raise TracingError("a loss that is a view")
+        self.loss = writer.arrays[trace.loss]
+        self.source, self.take = writer.source, writer.compiled()
+
+
+class _Writer:
+    """Decides where each value of a trace lies, and writes the calls."""
+
+    def __init__(self, trace: Trace, state: Sequence[Array]) -> None:
+        self.arrays: dict[Value, Array] = dict(zip(trace.state, state, strict=True))
+        self._trace = trace
+        self._given: dict[Value, str] = dict(
+            zip(trace.batch, ("X", "Y", "weight"), strict=False)
+        )  # names of what changes every step
+        self._bound: dict[str, Any] = {}
+        self._names: dict[int, str] = {}  # by identity of what is bound, which lives as long as this
+        self._lines: list[str] = []
+        self._owned: dict[Value, Array] = {}  # arrays that may be overwritten once their value is used up
+        self._free: dict[tuple[Any, ...], list[Array]] = {}
+        self._calls = self._worked_out()
+        self._places = {x: place for place, x in enumerate(self._calls)}
+        self._last = self._last_uses()
+        self._slots = self._slots_of_new_state()
+        self._write()
+
+    @property
+    def source(self) -> str:
+        """The calls as a function."""
+        bound = "".join(f", {name}={name}" for name in self._bound)
+        return f"def take(X, Y, weight=None{bound}):\n" + "".join(f"    {line}\n" for line in self._lines)
+
+    def compiled(self) -> Callable[..., None]:
+        """Return the function of the source."""
+        found = dict(self._bound)
+        exec(compile(self.source, "<a traced step>", "exec"), found)
+        return found["take"]  # type: ignore[no-any-return]
+
+    def _worked_out(self) -> list[Value]:
+        """Work out what depends on constants alone; return what is left to call."""
+        constant: set[Value] = set()
+        calls = []
+        for x in self._trace.operations:
+            for y in x.inputs:
+                if y.op == "constant":
+                    self.arrays[y] = np.full(y.shape, y.detail, y.dtype)
+                    constant.add(y)
+            if constant.issuperset(x.inputs):
+                self.arrays[x] = _evaluated(x, [self.arrays[y] for y in x.inputs])
+                constant.add(x)
+            elif x.op not in VIEWS:
+                calls.append(x)
+        return calls
+
+    def _last_uses(self) -> dict[Value, int]:
+        """Return where each array, or a view of it, is used last."""
+        last = {}
+        for place, x in enumerate(self._calls):
+            last[x] = place
+            for y in x.inputs:
+                last[_root(y)] = place
+        return last | {_root(x): _FOREVER for x in (*self._trace.new_state, self._trace.loss)}
+
+    def _slots_of_new_state(self) -> dict[Value, Value]:
+        """Return the new leaves that can be written over the old ones as soon as they are known, and those old ones."""
+        slots: dict[Value, Value] = {}
+        for old, new in zip(self._trace.state, self._trace.new_state, strict=True):
+            last = self._last.get(old, -1)  # for ever, where it is part of the result
+            as_it_is = all(y is old for y in new.inputs if _root(y) is old)  # not through a view
+            if new in self._places and _overwrites(new) and last <= self._places[new] and as_it_is:
+                slots.setdefault(new, old)
+        return slots
+
+    def _write(self) -> None:
+        place = 0
+        while place < len(self._calls):
+            chain = self._chain_from(place)
+            if len(chain) > 1:
+                self._write_in_pieces(chain)
+            else:
+                x = self._calls[place]
+                self._spread(x, x.shape)
+                inputs = [self._name(y) for y in x.inputs]
+                self._lines.append(self._call(x, inputs, self._bind(self._place_for(x, x.shape))))
+                self._release(x)
+            place += max(1, len(chain))
+        for old, new in zip(self._trace.state, self._trace.new_state, strict=True):
+            if new is not old and self._slots.get(new) is not old:
+                if _root(new).op == "input":
+                    raise TracingError("a state whose leaves change places")
+                self._lines.append(f"{self._name(old)}[...] = {self._name(new)}")
+
+    def _call(self, x: Value, inputs: Sequence[str], out: str) -> str:
+        """Return the line that computes the value."""
+        given = ", ".join(inputs)
+        if x.op == "where":
+            return f"{out}[...] = {inputs[2]}; {self._bind(np.copyto)}({out}, {inputs[1]}, 'same_kind', {inputs[0]})"
+        if x.op == "astype":
+            return f"{out}[...] = {given}"
+        if x.op in REDUCTIONS:
+            axes, keepdims = x.detail
+            axis = axes[0] if len(axes) == 1 else axes
+            return f"{self._bind(_REDUCE[x.op])}({given}, {axis}, None, {out}, {keepdims})"
+        if x.op == "concat":
+            return f"{self._bind(np.concatenate)}(({given},), {x.detail}, {out})"
+        if x.op == "matmul" and len(x.shape) == 2:
+            return f"{self._bind(np.dot)}({given}, {out})"
+        if x.op in ("maximum", "minimum"):  # which warn of a third argument without its name
+            return f"{self._bind(getattr(np, x.op))}({given}, out={out})"
+        if x.op in ELEMENTWISE or x.op in ("matmul", "vecdot"):
+            return f"{self._bind(getattr(np, x.op))}({given}, {out})"
+        raise TracingError(x.op)
+
+    def _spread(self, x: Value, shape: tuple[int, ...]) -> None:
+        """Make an array of a number that bounds one: NumPy's loops for two arrays take a third of the time."""
+        if x.op in ("maximum", "minimum"):
+            for y in x.inputs:
+                if y.op == "constant" and not y.shape:
+                    self.arrays[y] = np.full(shape, y.detail, y.dtype)
+
+    # Where values lie
+
+    def _place_for(self, x: Value, shape: tuple[int, ...]) -> Array:
+        """Return the array for a value: its leaf of the state, that of an operand used up, a free one or a new one."""
+        if x in self._slots:
+            self.arrays[x] = self.arrays[self._slots[x]]
+            return self.arrays[x]
+        array = None
+        if _overwrites(x):
+            for y in x.inputs:
+                if y in self._owned and self._last[y] == self._places[x] and _fits(self._owned[y], shape, x.dtype):
+                    array = self._owned.pop(y)
+                    break
+        if array is None:
+            free = self._free.get((shape, x.dtype))
+            array = free.pop() if free else np.empty(shape, x.dtype)
+        self.arrays[x] = self._owned[x] = array
+        return array
+
+    def _release(self, x: Value) -> None:
+        """Free the arrays that were used for the last time."""
+        for y in {_root(y) for y in x.inputs} | {x}:
+            if y in self._owned and self._last[y] <= self._places[x]:
+                array = self._owned.pop(y)
+                self._free.setdefault((array.shape, array.dtype), []).append(array)
+
+    def _name(self, x: Value) -> str:
+        """Return the name of a value; views of what lies still are made once, others in every step."""
+        if x in self._given:
+            return self._given[x]
+        if x not in self.arrays:
+            (y,) = x.inputs
+            given = self._name(y)
+            if _root(x) in self._given:
+                how = {"transpose": ".mT", "index": f"[{self._bind(x.detail)}]", "reshape": f".reshape({x.shape})"}
+                self._given[x] = f"v{x.number}"
+                self._lines.append(f"{self._given[x]} = {given}{how[x.op]}")
+                return self._given[x]
+            self.arrays[x] = _view(x, self.arrays[y])
+        return self._bind(self.arrays[x])
+
+    def _bind(self, value: Any) -> str:
+        """Return the name under which the function finds the value."""
+        fresh = f"{getattr(value, '__name__', 'a')}_{len(self._names)}"
+        name = self._names.setdefault(id(value), fresh)
+        self._bound[name] = value
+        return name
+
+    # Chains of elementwise calls on one large shape, a piece of its rows at a time
+
+    def _chain_from(self, place: int) -> list[Value]:
+        first, chain = self._calls[place], []
+        if len(first.shape) == 2 and first.size * first.dtype.itemsize >= 2 * _PIECE:
+            for x in self._calls[place:]:
+                whole = [y for y in x.inputs if y.shape == first.shape]
+                if x.op not in ELEMENTWISE or x.shape != first.shape or any(y.op in VIEWS for y in whole):
+                    break
+                if any(_root(y) in self._trace.batch for y in x.inputs):
+                    break
+                chain.append(x)
+        return chain
+
+    def _write_in_pieces(self, chain: Sequence[Value]) -> None:
+        shape, end = chain[0].shape, self._places[chain[-1]]
+        axis = 0 if shape[0] > 1 else 1
+        length = min(shape[axis], max(1, _PIECE * shape[axis] // (chain[0].size * chain[0].dtype.itemsize)))
+        piece = (length, shape[1]) if axis == 0 else (1, length)
+        pieces = [slice(start, min(start + length, shape[axis])) for start in range(0, shape[axis], length)]
+        variables: dict[str, list[Array]] = {}
+
+        def name(x: Value) -> str:
+            if np.shape(self.arrays.get(x, ()))[axis - 2 : axis - 1] in ((), (1,)):  # one row, or a number
+                return self._name(x)
+            array, of = self.arrays[x], f"p{self._bind(self.arrays[x])}"
+            whole = array.shape == shape or array.shape[axis] == shape[axis]
+            variables[of] = [
+                _along(axis, array, rows if whole else slice(0, rows.stop - rows.start)) for rows in pieces
+            ]
+            return of
+
+        calls = []
+        for x in chain:
+            self._spread(x, piece)
+            inputs = [name(y) for y in x.inputs]
+            self._place_for(x, piece if self._last[x] <= end else shape)
+            calls.append(self._call(x, inputs, name(x)))
+            self._release(x)
+        loop = self._bind(list(zip(*variables.values(), strict=True)))
+        self._lines += [f"for {', '.join(variables)}, in {loop}:", *(f"    {call}" for call in calls)]
+
+
+def _root(x: Value) -> Value:
+    """Return what a view is a view of."""
+    while x.op in VIEWS:
+        (x,) = x.inputs
+    return x
+
+
+def _overwrites(x: Value) -> bool:
+    """Tell whether the call may write over its own operands."""
+    return x.op in ELEMENTWISE and x.op not in ("where", "astype")
+
+
+def _fits(array: Array, shape: tuple[int, ...], dtype: Any) -> bool:
+    return array.shape == shape and array.dtype == dtype
+
+
+def _along(axis: int, array: Array, rows: slice) -> Array:
+    return array[rows] if axis == 0 else array[:, rows]
+
+
+def _view(x: Value, array: Array) -> Array:
+    if x.op == "transpose":
+        return array.mT
+    view: Array = array[x.detail] if x.op == "index" else array.reshape(x.shape)
+    if view.size and not np.shares_memory(view, array):
+        raise TracingError("another shape of an array that does not lie in one piece")
+    return view
+
+
+def _evaluated(x: Value, inputs: Sequence[Array]) -> Array:
+    """Return the value of an operation on constants."""
+    if x.op == "arange":
+        return np.arange(x.shape[0], dtype=x.dtype)
+    if x.op in VIEWS:
+        return _view(x, inputs[0])
+    if x.op == "astype":
+        return inputs[0].astype(x.dtype)
+    if x.op in ELEMENTWISE:
+        return np.asarray(getattr(np, x.op)(*inputs), dtype=x.dtype)
+    raise TracingError(f"{x.op} of constants")

@@ -1,0 +1,258 @@
+"""The jax engine: the same step compiled by XLA, and an epoch as a few calls of one compiled loop over its batches."""
+
+import importlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from backprop_xp import backends
+from backprop_xp.batches import IndexBatches
+from backprop_xp.engines import silent
+from backprop_xp.engines.interrupts import deferred_interrupts
+from backprop_xp.errors import InputError, StopTraining, lookup
+
+Array = Any
+Program = Callable[..., Any]
+
+_PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
+
+# Seconds of steps in one call: Ctrl-C is answered after it.
+_AT_ONCE = 0.5
+
+# Rows up to so long are gathered by NumPy, in pieces of so many numbers, a tenth of the time of XLA's small gathers:
+# with 64 features a shuffled step took 1.02 of one in order, and 1.29 when XLA gathered; with 784, 1.17 and 0.98.
+_SHORT, _GATHERED = 256, 2**20
+
+# What was compiled in this process, by what it was compiled from: another fit of an equal network compiles nothing.
+_COMPILED: dict[tuple[str, Any], Program] = {}
+_KEPT = 64
+
+
+class Jax:
+    """Runs a step under `jax.jit`, on the device of JAX's arrays, or on the CPU for NumPy's.
+
+    One program runs any number of full batches, another the short last one. Nothing is donated: the arrays given stay
+    the caller's, and what it costs is one copy of the state a call, which donation would need beforehand.
+
+    Parameters
+    ----------
+    say : function (line) -> None, optional
+        Is told of every compilation.
+    precision : "float32" (default), "tf32" or "bfloat16"
+        Of the matrix products of float32 arrays, where the device has a choice.
+
+    Attributes
+    ----------
+    n_compiled : int
+        Programs this engine compiled so far; those of equal networks are shared within the process.
+
+    Raises
+    ------
+    InputError
+        If JAX is not installed.
+    """
+
+    name = "jax"
+
+    def __init__(self, say: Callable[[str], None] = silent, *, precision: str = "float32") -> None:
+        _library()
+        self.n_compiled = 0
+        self._say = say
+        self._precision = lookup("precision", precision, _PRECISIONS)
+        self._data: tuple[Any, Any] = ((), None)
+        self._buffers: dict[int, tuple[Array | None, ...]] = {}
+        self._step: Any = None
+        self._programs: dict[Any, Program] = {}
+        self._seconds_a_row = _AT_ONCE  # before the first is measured, one step a call
+
+    def run(
+        self,
+        step: Callable[..., tuple[Any, Any, Array]],
+        params: Any,
+        opt_state: Any,
+        X: Array,
+        Y: Array,
+        batches: IndexBatches,
+        *,
+        weight: Array | None = None,
+        on_batch: Callable[[int, Array], None] | None = None,
+    ) -> tuple[Any, Any, Array]:
+        """Run a step for every batch: see `engines.Engine.run`; with arrays of NumPy or JAX.
+
+        Raises
+        ------
+        InputError
+            If the arrays are another library's.
+        """
+        jax = _library()
+        on_host = isinstance(X, np.ndarray)
+        if not on_host and not array_api_compat.is_jax_array(X):
+            raise InputError(
+                f"engine 'jax' runs arrays of JAX or dense ones of NumPy, not {type(X).__module__}.{type(X).__name__}: "
+                "use engine='eager'"
+            )
+        device = jax.devices("cpu")[0] if on_host else X.device
+        W = params[0][0]
+        blank = np.zeros((batches.n_batches, *W.shape[:-2]), dtype=W.dtype)
+        with self._settings(jax, device, W.dtype):
+            data = X, Y, weight
+            if not on_host or batches.order is None or X.shape[1] > _SHORT:
+                data = self._adopted(jax, device, data)
+            state, losses = self._epoch(jax, step, (params, opt_state), blank, data, batches, on_batch)
+            if on_host:
+                state, losses = jax.tree.map(np.array, (state, losses))
+        return *state, losses
+
+    @contextmanager
+    def _settings(self, jax: Any, device: Any, dtype: Any) -> Iterator[None]:
+        """Compute where the data are, in the precision asked for, and in float64 if that is what they are."""
+        with ExitStack() as settings:
+            settings.enter_context(jax.default_matmul_precision(self._precision))
+            settings.enter_context(jax.default_device(device))
+            if dtype == np.float64 and not jax.config.jax_enable_x64:
+                home = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+                settings.enter_context(home.enable_x64(True))
+            yield
+
+    def _adopted(self, jax: Any, device: Any, given: tuple[Array, Array, Array | None]) -> Any:
+        """Return (X, Y, weight) on the device: those of the epoch before if they are the same arrays."""
+        if [*map(id, given)] != [*map(id, self._data[0])]:
+            self._data = given, jax.device_put(given, device)
+        return self._data[1]
+
+    def _gathered(self, data: tuple[Array, ...], rows: Array, length: int) -> tuple[Array | None, ...]:
+        """Return arrays of that length that begin with the rows; they are kept, and hold others next time."""
+        if length not in self._buffers or [_form(b) for b in self._buffers[length]] != [
+            (length, *form[1:]) if form else form for form in map(_form, data)
+        ]:
+            self._buffers[length] = tuple(
+                None if array is None else _aligned((length, *array.shape[1:]), array.dtype) for array in data
+            )
+        for array, buffer in zip(data, self._buffers[length], strict=True):
+            if array is not None and buffer is not None:
+                array.take(rows, 0, buffer[: len(rows)], "clip")  # any other mode goes through a copy
+        return self._buffers[length]
+
+    def _epoch(
+        self,
+        jax: Any,
+        step: Callable[..., Any],
+        state: Any,
+        losses: Array,
+        data: Any,
+        batches: IndexBatches,
+        on_batch: Callable[[int, Array], None] | None,
+    ) -> tuple[Any, Array]:
+        """Return the state after the last step that was finished, and the losses of those that were."""
+        size = batches.batch_size
+        n_full, n_left = divmod(batches.n_samples, size)
+        order, gathers = batches.order, isinstance(data[0], np.ndarray)
+        piece = max(1, min(n_full, _GATHERED // (size * data[0].shape[1]))) if gathers else n_full
+        each = on_batch is not None and not getattr(on_batch, "paced", False)
+        done = 0
+        try:
+            for rows, end in ((size, n_full), (n_left, batches.n_batches)):
+                while done < end:
+                    at_once = 1 if each else max(1, min(piece, int(_AT_ONCE / (self._seconds_a_row * rows))))
+                    last = min(end, done + at_once)
+                    steps = np.int32(done), np.int32(last), np.int32(done if gathers else 0)
+                    arguments = state, losses, data, order, *steps
+                    if gathers:
+                        taken = self._gathered(
+                            data, order[done * size : last * size], piece * size if rows == size else rows
+                        )
+                        arguments = state, losses, taken, None, *steps
+                    program = self._program(jax, step, rows, size, arguments)
+                    with deferred_interrupts():
+                        start = time.perf_counter()
+                        state, losses, loss = jax.block_until_ready(program(*arguments))
+                        self._seconds_a_row = (time.perf_counter() - start) / (rows * (last - done))
+                        done = last
+                    if on_batch is not None:
+                        on_batch(done - 1, loss)
+        except (KeyboardInterrupt, StopTraining):
+            if not done:
+                raise
+        return state, losses if done == batches.n_batches else losses[:done]
+
+    def _program(
+        self, jax: Any, step: Callable[..., Any], rows: int, batch_size: int, arguments: tuple[Any, ...]
+    ) -> Program:
+        """Return the compiled loop over steps of so many rows for arguments of these shapes."""
+        if step is not self._step:
+            self._step, self._programs = step, {}
+        leaves, structure = jax.tree.flatten(arguments)
+        key = rows, batch_size, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if key not in self._programs:
+            self._programs[key] = self._compiled(jax, _loop(step, rows, batch_size), rows, arguments)
+        return self._programs[key]
+
+    def _compiled(self, jax: Any, loop: Program, rows: int, arguments: tuple[Any, ...]) -> Program:
+        traced = jax.jit(loop).trace(*arguments)
+        lowered = traced.lower()
+        key = lowered.as_text(), jax.tree.leaves(arguments[2])[0].device
+        # An array the step holds (a loss of the user's own may) is no part of the text, so such a program isn't shared.
+        if not traced.jaxpr.consts and key in _COMPILED:
+            return _COMPILED[key]
+        start = time.perf_counter()
+        program: Program = lowered.compile()
+        self.n_compiled += 1
+        self._say(f"jax: compiled a step of {rows} rows in {time.perf_counter() - start:.2f} s")
+        if not traced.jaxpr.consts:
+            if len(_COMPILED) >= _KEPT:
+                del _COMPILED[next(iter(_COMPILED))]
+            _COMPILED[key] = program
+        return program
+
+
+def _loop(step: Callable[..., Any], rows: int, batch_size: int) -> Program:
+    """Return `loop(state, losses, data, order, first, last, base)`.
+
+    It takes the steps from `first` to before `last`; step `base` has the data's first rows, or the order's. All three
+    are arguments, so that one program does for any number of steps. It returns the state, `losses` with the steps' own
+    put in, and the last of them.
+    """
+    import jax
+
+    def loop(state: Any, losses: Array, data: Any, order: Array | None, first: Array, last: Array, base: Array) -> Any:
+        def one(k: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
+            state, losses = carry
+
+            def of_batch(array: Array) -> Array:
+                return jax.lax.dynamic_slice_in_dim(array, (k - base) * batch_size, rows)
+
+            if order is None:
+                batch = jax.tree.map(of_batch, data)
+            else:
+                chosen = of_batch(order)
+                batch = jax.tree.map(lambda array: jax.numpy.take(array, chosen, axis=0, mode="clip"), data)
+            *state, loss = step(*state, *batch)
+            return tuple(state), losses.at[k].set(loss)
+
+        state, losses = jax.lax.fori_loop(first, last, one, (state, losses))
+        return state, losses, losses[last - 1]
+
+    return loop
+
+
+def _form(array: Array | None) -> tuple[Any, ...]:
+    return () if array is None else (*array.shape, array.dtype)
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array that begins at a multiple of 64 bytes: XLA computes on such memory as it lies, or on a copy."""
+    memory = np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("jax")
+    except ImportError:
+        raise InputError(f"engine 'jax' needs JAX, which is not installed: {backends.install('jax')}") from None

@@ -1,0 +1,199 @@
+"""The loops engine: a step's arithmetic as scalar loops, compiled by numba, for networks too small for array calls."""
+
+import math
+import operator
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backprop_xp import backends
+from backprop_xp.batches import IndexBatches
+from backprop_xp.engines import silent
+from backprop_xp.engines.scalar_code import ScalarCode
+from backprop_xp.engines.tracing import Trace, TracingError, leaves, rebuilt
+from backprop_xp.errors import InputError, StopTraining
+
+Array = Any
+Epoch = Callable[..., None]
+
+# Compiled epochs by their source, so that a new engine, or one of another network of these sizes, compiles none again.
+_compiled: dict[str, Epoch] = {}
+_MOST_COMPILED = 64
+
+# More multiplications a step are seconds of waiting, and a Ctrl-C is answered between steps only.
+_MOST_PRODUCTS = 2**31
+_SECONDS = 0.25  # about as long as a call may take before a Ctrl-C is answered
+
+# Sums in any order, fused multiplications and additions, products with a reciprocal; but a NaN or an infinity is looked
+# for by who trains, so that they may not be assumed away.
+_LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
+
+
+class Loops:
+    """Runs epochs of a traced step in compiled scalar loops: see `engines.Engine`. For NumPy arrays.
+
+    Raises
+    ------
+    InputError
+        If numba is not installed.
+    """
+
+    name = "loops"
+
+    def __init__(self, say: Callable[[str], None] = silent) -> None:
+        _numba()
+        self.n_compiled = 0
+        self._say = say
+        self._step: Callable[..., Any] | None = None
+        self._bodies: dict[Any, _Body] = {}
+        self._data: tuple[Any, ...] = ()
+        self._flat: list[Array] = []
+        self._at_once = 1
+
+    def run(
+        self,
+        step: Callable[..., tuple[Any, Any, Array]],
+        params: Any,
+        opt_state: Any,
+        X: Array,
+        Y: Array,
+        batches: IndexBatches,
+        *,
+        weight: Array | None = None,
+        on_batch: Callable[[int, Array], None] | None = None,
+    ) -> tuple[Any, Any, Array]:
+        """Run a step for every batch: see `engines.Engine.run`."""
+        if not all(isinstance(array, np.ndarray) for array in leaves((params, X, Y, weight))):
+            raise InputError(
+                "engine 'loops' runs on dense arrays of NumPy: use device 'cpu' and backend 'numpy', or engine 'eager'"
+            )
+        data = X, Y, weight
+        if not (len(self._data) == 3 and all(map(operator.is_, self._data, data))):
+            self._data, self._flat = data, [np.require(x, requirements=["C", "A"]).reshape(-1) for x in leaves(data)]
+        state = params, opt_state
+        values = list(leaves(state))
+        rows = _rows(batches, min(len(x) for x in leaves(data)))
+        losses, done = np.empty(0), np.zeros(1, np.int64)
+        n_whole, n_left = divmod(batches.n_samples, batches.batch_size)
+        try:
+            for size, last in ((batches.batch_size, n_whole), (n_left, batches.n_batches)):
+                if done[0] == last:
+                    continue
+                body = self._body(step, state, size)
+                if not done[0]:
+                    losses = np.empty(batches.n_batches, body.loss_dtype)
+                body.load(values)
+                try:
+                    self._run(body, rows, batches.batch_size, last, done, losses, on_batch)
+                finally:
+                    values = body.values()
+        except (KeyboardInterrupt, StopTraining):
+            if not done[0]:
+                raise
+        params, opt_state = rebuilt(state, iter(values))
+        return params, opt_state, losses[: done[0]]
+
+    def _run(
+        self, body: "_Body", rows: Array, batch_size: int, last: int, done: Array, losses: Array, on_batch: Any
+    ) -> None:
+        """Take steps up to the `last`, as many a call as take about `_SECONDS`; what is done is counted in the call."""
+        each = on_batch is not None and not getattr(on_batch, "paced", False)
+        while done[0] < last:
+            n_steps = 1 if each else min(self._at_once, last - int(done[0]))
+            started = time.perf_counter()
+            body.epoch(rows, int(done[0]) * batch_size, n_steps, done, losses, *self._flat, *body.memory)
+            if on_batch is not None:
+                on_batch(int(done[0]) - 1, losses[done[0] - 1])
+            if not each and n_steps == self._at_once and time.perf_counter() - started < _SECONDS / 2:
+                self._at_once *= 2
+
+    def _body(self, step: Callable[..., Any], state: Any, size: int) -> "_Body":
+        """Return the compiled step for batches of a size; one of the same shapes and data types is kept."""
+        if step is not self._step:
+            self._step, self._bodies, self._at_once = step, {}, 1
+        batch = rebuilt(self._data, iter([x[:size] for x in leaves(self._data)]))
+        key = tuple((x.shape, x.dtype) for x in leaves((state, batch)))
+        if key not in self._bodies:
+            try:
+                trace = Trace(step, state, batch)
+                _check_work(trace)
+                code = ScalarCode(trace)
+            except TracingError as error:
+                raise InputError(f"engine 'loops' cannot run this step ({error}): use engine 'eager'") from None
+            self._bodies[key] = _Body(code, _compiled.get(code.source) or self._compile(code, size))
+        return self._bodies[key]
+
+    def _compile(self, code: ScalarCode, size: int) -> Epoch:
+        started = time.perf_counter()
+        epoch = _compile(code)
+        while len(_compiled) >= _MOST_COMPILED:
+            _compiled.pop(next(iter(_compiled)), None)  # another thread may have done so
+        _compiled[code.source] = epoch
+        self.n_compiled += 1
+        self._say(f"loops: compiled a step of {size} rows in {time.perf_counter() - started:.2f} s")
+        return epoch
+
+
+class _Body:
+    """A compiled epoch, and the memory that it works on."""
+
+    def __init__(self, code: ScalarCode, epoch: Epoch) -> None:
+        self.epoch, self.loss_dtype = epoch, code.loss_dtype
+        arrays = {dtype: np.zeros(size, dtype) for dtype, size in code.memory.items()}
+        self.memory = list(arrays.values())
+        self._state = [
+            arrays[dtype][place : place + math.prod(shape)].reshape(shape) for dtype, place, shape in code.state_places
+        ]
+
+    def load(self, values: list[Array]) -> None:
+        """Copy the state in."""
+        for place, value in zip(self._state, values, strict=True):
+            place[...] = value
+
+    def values(self) -> list[Array]:
+        """Return copies of the state."""
+        return [place.copy() for place in self._state]
+
+
+def _numba() -> Any:
+    try:
+        import numba
+    except ImportError:
+        raise InputError(f"engine 'loops' needs numba, which is not installed: {backends.install('numba')}") from None
+    return numba
+
+
+def _compile(code: ScalarCode) -> Epoch:
+    """Return the source's `epoch`, compiled for flat arrays; rows and batches are read only."""
+    numba = _numba()
+
+    def array(dtype: Any, readonly: bool = False) -> Any:
+        return numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C", readonly=readonly)
+
+    names: dict[str, Any] = {}
+    exec(code.source, names)
+    given = [array(dtype, readonly=True) for dtype in (np.int64, *code.batch_dtypes)]
+    rows, *batch = given
+    losses, memory = array(code.loss_dtype), [array(dtype) for dtype in code.memory]
+    signature = numba.void(rows, numba.int64, numba.int64, array(np.int64), losses, *batch, *memory)
+    compiled: Epoch = numba.njit(signature, fastmath=_LIBERTIES, error_model="numpy", nogil=True)(names["epoch"])
+    return compiled
+
+
+def _check_work(trace: Trace) -> None:
+    n_products = sum(op.size * op.inputs[0].shape[-1] for op in trace.operations if op.op == "matmul")
+    if n_products > _MOST_PRODUCTS:
+        raise InputError(
+            f"engine 'loops' would take seconds for each step ({n_products:.1e} multiplications): use engine 'eager', "
+            "or a smaller batch"
+        )
+
+
+def _rows(batches: IndexBatches, n_given: int) -> Array:
+    """Return the row of each sample in the order of use; compiled loops do not check it, so it is checked here."""
+    rows = np.arange(batches.n_samples) if batches.order is None else np.require(batches.order, np.int64, ["C", "A"])
+    if len(rows) < batches.n_samples or rows.min() < 0 or rows.max() >= n_given:
+        raise IndexError(f"the batches are rows of {batches.n_samples} samples, the data have {n_given}")
+    return rows

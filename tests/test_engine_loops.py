@@ -1,0 +1,427 @@
+"""The loops engine: the traced step as scalar loops, interpreted and compiled, against the eager engine."""
+
+import importlib.util
+import itertools
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import backprop_xp as bx
+from backprop_xp.activations import ACTIVATIONS
+from backprop_xp.batches import IndexBatches
+from backprop_xp.engines import loops
+from backprop_xp.engines.eager import Eager
+from backprop_xp.engines.loops import Loops
+from backprop_xp.engines.scalar_code import FORMS, ScalarCode
+from backprop_xp.engines.tracing import ELEMENTWISE, Trace, leaves
+from backprop_xp.errors import InputError, StopTraining
+from backprop_xp.estimators import objectives
+from backprop_xp.losses import LOSSES, huber, pinball
+from backprop_xp.namespaces import namespace_of
+from backprop_xp.packing import pack
+from backprop_xp.step import loss_head
+from tests.conftest import assert_trees_close
+
+HIDDEN = [name for name, activation in ACTIVATIONS.items() if not activation.output_only]
+LOSS_CASES = {**LOSSES, "huber(0.5)": huber(0.5), "pinball(0.2)": pinball(0.2)}
+
+needs_numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed")
+
+
+def data(network, n_samples, dtype="float64", labels=False):
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((n_samples, network.widths[0])).astype(dtype)
+    classes = rng.integers(0, network.widths[-1], n_samples)
+    if labels:
+        return X, classes.astype(np.int32)
+    if network.widths[-1] == 1:
+        return X, rng.random((n_samples, 1)).astype(dtype)
+    return X, np.eye(network.widths[-1], dtype=dtype)[classes]
+
+
+def both(step, params, opt_state, X, Y, batches, engine=None, **options):
+    """Return what the loops engine makes of it, and the eager one; the arrays given must stay as they are."""
+    before = [leaf.copy() for leaf in leaves((params, opt_state, X, Y))]
+    actual = (engine or Loops()).run(step, params, opt_state, X, Y, batches, **options)
+    for old, given in zip(before, leaves((params, opt_state, X, Y)), strict=True):
+        np.testing.assert_array_equal(given, old)
+    return actual, Eager().run(step, params, opt_state, X, Y, batches, **options)
+
+
+def as_arrays(tree):
+    """Eager NumPy makes scalars of 0-d arrays."""
+    return tuple(map(as_arrays, tree)) if isinstance(tree, tuple) else None if tree is None else np.asarray(tree)
+
+
+def interpreted(step, params, opt_state, X, Y, weight=None, n_steps=3):
+    """Run the source of the loops as Python does, on one batch again and again."""
+    code = ScalarCode(Trace(step, (params, opt_state), (X, Y, weight)))
+    names = {}
+    exec(code.source, names)
+    memory = {dtype: np.zeros(size, dtype) for dtype, size in code.memory.items()}
+    state = list(leaves((params, opt_state)))
+    for (dtype, place, _), leaf in zip(code.state_places, state, strict=True):
+        memory[dtype][place : place + leaf.size] = leaf.reshape(-1)
+    rows, losses, done = np.tile(np.arange(len(X)), n_steps), np.zeros(n_steps, code.loss_dtype), np.zeros(1, int)
+    flat = [x.reshape(-1) for x in leaves((X, Y, weight))]
+    names["epoch"](rows, 0, n_steps, done, losses, *flat, *memory.values())
+    assert done[0] == n_steps
+    new = [memory[dtype][place : place + math.prod(shape)].reshape(shape) for dtype, place, shape in code.state_places]
+    return new, losses
+
+
+def assert_interpreted_as_eager(step, params, opt_state, X, Y, weight=None, rtol=1e-12):
+    new, losses = interpreted(step, params, opt_state, X, Y, weight)
+    expected = []
+    for _ in range(3):
+        params, opt_state, loss = step(params, opt_state, X, Y, weight)
+        expected.append(loss)
+    assert np.isfinite(losses).all()
+    np.testing.assert_allclose(losses, expected, rtol=rtol)
+    for actual, leaf in zip(new, leaves((params, opt_state)), strict=True):
+        assert actual.dtype == leaf.dtype
+        np.testing.assert_allclose(actual, leaf, rtol=rtol, atol=1e-14)
+
+
+def test_every_elementwise_operation_of_a_trace_has_a_form():
+    assert set(FORMS) == ELEMENTWISE
+
+
+@pytest.mark.parametrize("name", LOSS_CASES)
+@pytest.mark.parametrize("activation", HIDDEN)
+def test_every_activation_and_loss(activation, name):
+    loss = LOSS_CASES[name]
+    for output in loss.outputs or ("identity", "tanh", "softmax"):
+        network = bx.Network((3, 4, 3), activation=activation, output=output)
+        params = bx.init(network, seed=1, bias_initializer="uniform")
+        X, Y = data(network, 5)
+        optimizer = bx.sgd(0.05)
+        step = bx.make_step(network, loss, optimizer)
+        assert_interpreted_as_eager(step, params, optimizer.init(params), X, Y)
+
+
+RULES = [bx.sgd, bx.momentum, bx.nesterov, bx.rmsprop, bx.adam, bx.adamw]
+SCHEDULES = [bx.schedules.PLANNED[name](0.02, 4) for name in bx.schedules.PLANNED]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_optimizer_and_schedule(rule, schedule):
+    network = bx.Network((2, 3, 2), activation="tanh", output="softmax")
+    params = bx.init(network)
+    X, Y = data(network, 4, labels=True)
+    optimizer = rule(schedule)
+    assert_interpreted_as_eager(bx.make_step(network, "cross_entropy", optimizer), params, optimizer.init(params), X, Y)
+
+
+@pytest.mark.parametrize("bias", [True, False, "shared"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("penalty", [{}, {"l2": 0.1}, {"l2": 0.1, "l2_per_batch": True}, {"clip_norm": 0.01}])
+@pytest.mark.parametrize("packed", [False, True])
+def test_bias_weights_penalties_and_packed_rows(bias, weighted, penalty, packed):
+    network = bx.Network((3, 11, 2), activation="sigmoid", output="softmax", bias=bias)  # products short and long
+    params = bx.init(network, bias_initializer="uniform")
+    params = pack(params) if packed else params
+    X, Y = data(network, 9)
+    weight = np.linspace(0.5, 2.0, 9) if weighted else None
+    optimizer = bx.nesterov(0.1)
+    step = bx.make_step(network, "cross_entropy", optimizer, packed=packed, **penalty)
+    assert_interpreted_as_eager(step, params, optimizer.init(params), X, Y, weight)
+
+
+def test_frozen_and_multiplied_leaves():
+    network = bx.Network((3, 4, 4, 2), activation="relu")
+    params, optimizer = bx.init(network, seed=2), bx.adamw(0.01)
+    X, Y = data(network, 5)
+    step = bx.make_step(network, "squared_error", optimizer, multipliers=[(0, 0), (1, 2), (0.5, 0)])
+    assert_interpreted_as_eager(step, params, optimizer.init(params), X, Y)
+
+
+@pytest.mark.parametrize(("loss", "output"), objectives.OBJECTIVES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_estimators_own_heads(loss, output, weighted):
+    network = bx.Network((3, 4, 3 if output == "softmax" else 2), activation="tanh", output=output)
+    X, Y = data(network, 6)
+    weight = np.linspace(0.5, 2.0, 6) if weighted else None
+    head = objectives.head(loss, network, np.finfo(np.float64).eps, divided=True)
+    params, optimizer = pack(bx.init(network, seed=3)), bx.adam(0.01)
+    step = bx.make_step(network, head, optimizer, l2=1e-2, l2_per_batch=True, packed=True)
+    assert_interpreted_as_eager(step, params, optimizer.init(params), X, Y, weight)
+
+
+def test_a_state_whose_leaves_change_places():
+    """New leaves that are other old ones, views, or read from other elements must not see each other's new values."""
+
+    def step(params, opt_state, X, Y, weight=None):
+        (A, B), (C, D) = params
+        xp = namespace_of(X)
+        loss = xp.sum(A * B, axis=(-2, -1))
+        return ((B, A), (xp.matrix_transpose(C) + X[0:1, 0:1], D + C)), opt_state, loss
+
+    rng = np.random.default_rng(0)
+    params = tuple(tuple(rng.standard_normal((3, 3)) for _ in range(2)) for _ in range(2))
+    assert_interpreted_as_eager(step, params, (), np.ones((2, 2)), np.zeros(2))
+
+
+def test_what_is_not_a_number_stays_so():
+    network = bx.Network((3, 4, 3), activation="relu", output="softmax")
+    X, Y = data(network, 5)
+    X[2, 1] = np.nan
+    params, optimizer = bx.init(network), bx.sgd()
+    new, losses = interpreted(bx.make_step(network, "cross_entropy", optimizer), params, optimizer.init(params), X, Y)
+    assert np.isnan(losses).all()
+    assert np.isnan(new[-3]).all()  # the output's bias
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "sign"])
+def test_forms_hand_a_nan_on(name):
+    for a, b in itertools.product([np.nan, -np.inf, -1.5, 0.0, 2.0, np.inf], repeat=2):
+        operands = (a,) if name == "sign" else (a, b)
+        actual = eval(FORMS[name].format("a", "b", one="1.0"), {"a": a, "b": b})
+        np.testing.assert_array_equal(actual, getattr(np, name)(*operands))
+
+
+@pytest.mark.parametrize("axis", [-1, -2])
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_reductions_hand_a_nan_on(name, axis):
+    def step(params, opt_state, X, Y, weight=None):
+        xp = namespace_of(X)
+        return (getattr(xp, name)(X, axis=axis, keepdims=True) + 0.0 * params[0],), opt_state, xp.sum(Y, axis=-1)
+
+    X = np.random.default_rng(0).standard_normal((4, 4))
+    X[1, 2] = X[2, 0] = X[0, 3] = np.nan
+    expected = getattr(np, name)(X, axis=axis, keepdims=True)
+    [actual], _ = interpreted(step, (np.zeros_like(expected),), (), X, np.zeros(4))
+    np.testing.assert_array_equal(actual, expected)
+
+
+# ---- compiled --------------------------------------------------------------------------------------------------------
+
+
+@needs_numba
+def test_every_activation_compiled():
+    network = bx.Network((3, *[2] * len(HIDDEN), 3), activation=HIDDEN, output="softmax")
+    X, Y = data(network, 6)
+    params, optimizer = bx.init(network, seed=1, bias_initializer="uniform"), bx.sgd(0.02)
+    step = bx.make_step(network, "cross_entropy", optimizer)
+    batches = IndexBatches(np.asarray([5, 1, 0, 2, 4, 3] * 3, dtype=np.int32), 18, 2)
+    actual, expected = both(step, params, optimizer.init(params), X, Y, batches)
+    assert_trees_close(actual, as_arrays(expected), 1e-12, atol=1e-14)
+
+
+@needs_numba
+def test_every_loss_compiled():
+    network = bx.Network((3, 4, 3), activation="tanh", output="softmax")
+    parts = [
+        loss_head(bx.Network(network.widths, output=(loss.outputs or ("identity",))[0]), loss)
+        for loss in LOSS_CASES.values()
+    ]
+
+    def head(z, Y, weight, xp):
+        values, deltas = zip(*(part(z, Y, weight, xp) for part in parts), strict=True)
+        return sum(values[1:], values[0]), sum(deltas[1:], deltas[0])
+
+    X, Y = data(network, 6)
+    params, optimizer = bx.init(network, seed=1), bx.sgd(0.02)
+    step = bx.make_step(network, head, optimizer)
+    weight = np.linspace(0.5, 1.0, 6)
+    actual, expected = both(step, params, optimizer.init(params), X, Y, IndexBatches(None, 6, 6), weight=weight)
+    assert_trees_close(actual, as_arrays(expected), 1e-12, atol=1e-14)
+
+
+@needs_numba
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-10), ("float32", 1e-4)])
+@pytest.mark.parametrize("rule", [bx.sgd, bx.nesterov, bx.adam])
+def test_a_thousand_steps_with_dropout_and_short_batches(rule, dtype, rtol):
+    network = bx.Network((4, 9, 3), activation="tanh", output="softmax")
+    X, Y = data(network, 43, dtype, labels=True)
+    params, optimizer = bx.init(network, dtype=dtype), rule(0.01)
+    step = bx.make_step(network, "cross_entropy", optimizer, dropout=0.25, seed=5)
+    rng, engine, eager = np.random.default_rng(0), Loops(), Eager()
+    actual = expected = params, optimizer.init(params)
+    for _ in range(200):  # of five steps, the last one of three rows
+        batches = IndexBatches(rng.permutation(43).astype(np.int32), 43, 10)
+        *actual, losses = engine.run(step, *actual, X, Y, batches)
+        *expected, expected_losses = eager.run(step, *expected, X, Y, batches)
+        assert losses.dtype == dtype
+        np.testing.assert_allclose(losses, expected_losses, rtol=rtol * 10, atol=rtol / 10)
+    scale = max(np.abs(leaf).max() for leaf in leaves(expected[0]))
+    assert_trees_close(tuple(actual), as_arrays(tuple(expected)), rtol, atol=rtol * scale)
+    assert int(actual[1].count) == 1000
+
+
+@needs_numba
+def test_no_float64_creeps_into_float32():
+    network = bx.Network((4, 6, 3), activation="gelu", output="softmax")
+    X, Y = data(network, 8, "float32", labels=True)
+    params, optimizer = bx.init(network, dtype="float32"), bx.adam(bx.schedules.cosine(0.01, 100))
+    step = bx.make_step(network, "cross_entropy", optimizer, l2=1e-3, dropout=0.5)
+    state = optimizer.init(params)
+    code = ScalarCode(Trace(step, (params, state), (X, Y, None)))
+    assert set(code.memory) == {"float32", "int32"}
+    engine = Loops()
+    engine.run(step, params, state, X, Y, IndexBatches(None, 8, 8))
+    [overload] = loops._compiled[code.source].overloads.values()
+    names = {name: str(kind) for name, kind in overload.type_annotation.typemap.items()}
+    assert {name for name, kind in names.items() if "float64" in kind} == set()
+    assert {name for name, kind in names.items() if name.startswith("v") and "int64" in kind} == set()
+
+
+@pytest.fixture
+def small():
+    """A step, and what it is run on."""
+    network = bx.Network((2, 3, 2), activation="sigmoid", output="softmax")
+    X, Y = data(network, 8, labels=True)
+    params, optimizer = bx.init(network), bx.sgd(0.1)
+    return bx.make_step(network, "cross_entropy", optimizer), params, optimizer.init(params), X, Y
+
+
+@needs_numba
+def test_compiles_once(small):
+    traced_step, params, state, X, Y = small
+    lines, calls = [], []
+
+    def step(*arguments):
+        calls.append(arguments)
+        return traced_step(*arguments)
+
+    first, batches = Loops(lines.append), IndexBatches(None, 7, 3)
+    loops._compiled.clear()
+    for _ in range(3):
+        params, state, _ = first.run(step, params, state, X, Y, batches)
+    assert first.n_compiled == len(calls) == 2
+    assert re.fullmatch(r"loops: compiled a step of 3 rows in \d+\.\d\d s", lines[0])
+    assert re.fullmatch(r"loops: compiled a step of 1 rows in \d+\.\d\d s", lines[1])
+    second = Loops(lines.append)
+    step = bx.make_step(bx.Network((2, 3, 2), activation="sigmoid", output="softmax"), "cross_entropy", bx.sgd(0.5))
+    second.run(step, params, state, X.copy(), Y, batches)
+    assert second.n_compiled == 0
+    assert len(lines) == 2
+
+
+@needs_numba
+def test_the_learning_rate_is_read_at_every_run(small):
+    step, params, state, X, Y = small
+    engine, batches = Loops(), IndexBatches(None, 8, 4)
+    for rate in (0.1, 0.0, 0.7):
+        replaced = state._replace(learning_rate=np.asarray(rate))
+        actual, expected = both(step, params, replaced, X, Y, batches, engine)
+        assert_trees_close(actual, as_arrays(expected), 1e-12)
+    assert engine.n_compiled <= 1
+
+
+@needs_numba
+def test_arrays_in_any_order_and_read_only(small):
+    step, params, state, X, Y = small
+    X = np.asfortranarray(X)
+    X.flags.writeable = Y.flags.writeable = False
+    order = np.asarray([7, 0, 3, 1])
+    actual, expected = both(step, params, state, X, Y, IndexBatches(order, 4, 4))
+    assert_trees_close(actual, as_arrays(expected), 1e-12)
+    with pytest.raises(IndexError, match="the batches are rows of 4 samples, the data have 8"):
+        Loops().run(step, params, state, X, Y, IndexBatches(order + 1, 4, 4))
+
+
+@needs_numba
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, StopTraining])
+def test_a_callback_ends_the_run(small, reason):
+    step, params, state, X, Y = small
+    heard = []
+
+    def on_batch(batch, loss):
+        heard.append((batch, float(loss)))
+        if batch == 1:
+            raise reason
+
+    batches = IndexBatches(None, 8, 3)
+    new, new_state, losses = Loops().run(step, params, state, X, Y, batches, on_batch=on_batch)
+    assert heard == list(enumerate(losses))
+    expected = Eager().run(step, params, state, X, Y, IndexBatches(None, 6, 3))
+    assert_trees_close((new, new_state, losses), as_arrays(expected), 1e-12)
+
+
+@needs_numba
+def test_ctrl_c_during_a_long_epoch():
+    network = bx.Network((16, 32, 4), activation="sigmoid", output="softmax")
+    X, Y = data(network, 8, labels=True)
+    params, optimizer = bx.init(network), bx.sgd(0.01)
+    step, state, engine = bx.make_step(network, "cross_entropy", optimizer), optimizer.init(params), Loops()
+    engine.run(step, params, state, X, Y, IndexBatches(None, 8, 8))
+    n_samples = 8 * 2_000_000  # about ten seconds
+    order = np.broadcast_to(np.arange(8, dtype=np.int32), (n_samples // 8, 8)).reshape(-1)
+    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    started = time.perf_counter()
+    *stopped, losses = engine.run(step, params, state, X, Y, IndexBatches(order, n_samples, 8))
+    seconds_a_step = (time.perf_counter() - started) / len(losses)
+    timer.join()
+    assert engine._at_once * seconds_a_step < 0.5  # what is asked for is a quarter of a second
+    assert 1 < len(losses) < n_samples // 8
+    *again, other_losses = engine.run(step, params, state, X, Y, IndexBatches(order, 8 * len(losses), 8))
+    np.testing.assert_array_equal(losses, other_losses)
+    assert_trees_close(tuple(stopped), tuple(again), 0.0)
+
+
+@needs_numba
+def test_an_interrupt_before_the_first_step_passes_on(small):
+    step, params, state, X, Y = small
+
+    def say(line):
+        raise KeyboardInterrupt
+
+    loops._compiled.clear()
+    with pytest.raises(KeyboardInterrupt):
+        Loops(say).run(step, params, state, X, Y, IndexBatches(None, 8, 8))
+
+
+# ---- what it refuses -------------------------------------------------------------------------------------------------
+
+
+@needs_numba
+def test_refuses_what_it_cannot_run(small):
+    step, params, state, X, Y = small
+    batches = IndexBatches(None, 8, 4)
+    with pytest.raises(InputError, match="runs on dense arrays of NumPy: use device 'cpu' and backend 'numpy'"):
+        Loops().run(step, params, state, scipy.sparse.csr_array(X), Y, batches)
+
+    def branching(params, opt_state, X, Y, weight=None):
+        return params, opt_state, 1.0 if X[0, 0] > 0 else 0.0
+
+    with pytest.raises(InputError, match=r"cannot run this step \(a branch on a value\): use engine 'eager'"):
+        Loops().run(branching, params, state, X, Y, batches)
+    stacked = tuple((np.stack([W, W]), np.stack([b, b])) for W, b in params)
+    with pytest.raises(InputError, match="one network at a time"):
+        Loops().run(step, stacked, bx.sgd(0.1).init(stacked), X, Y, batches)
+    network = bx.Network((4096, 4096, 10))
+    params, optimizer = bx.init(network, initializer="zeros"), bx.sgd(0.1)
+    X, Y = np.zeros((256, 4096)), np.zeros((256, 10))
+    step = bx.make_step(network, "squared_error", optimizer)
+    with pytest.raises(
+        InputError, match=r"would take seconds for each step \(.*e\+09 mult.*use engine 'eager', or a sm"
+    ):
+        Loops().run(step, params, optimizer.init(params), X, Y, IndexBatches(None, 256, 256))
+
+
+def test_names_the_command_where_numba_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(InputError, match=r"needs numba, which is not installed: pip install 'backprop-xp\[numba\]'"):
+        Loops()
+
+
+@needs_numba
+def test_numba_is_loaded_with_the_engine():
+    code = (
+        "import sys; from backprop_xp.engines.loops import Loops; before = 'numba' in sys.modules; Loops(); "
+        "print(before, 'numba' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True"]
