@@ -161,7 +161,7 @@ def test_numpy_in_numpy_out_and_jax_in_jax_out(jax):
     out = Jax().run(step, params, opt_state, X, Y, batches(0))
     leaves = jax.tree.leaves(out)
     assert {type(leaf) for leaf in leaves} == {np.ndarray}
-    assert all(leaf.flags.writeable for leaf in leaves)
+    assert not any(leaf.flags.writeable for leaf in leaves)  # views of XLA's
     assert type(out[1]) is type(opt_state)
     lib = library("jax")
     there = moved((params, opt_state, X, Y), lib)

@@ -3,8 +3,8 @@
 import importlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import array_api_compat
@@ -28,6 +28,10 @@ _AT_ONCE = 0.5
 # with 64 features a shuffled step took 1.02 of one in order, and 1.29 when XLA gathered; with 784, 1.17 and 0.98.
 _SHORT, _GATHERED = 256, 2**20
 
+# A larger state, in bytes, is copied once a run and then donated, so that no call copies it. Donating a small one, and
+# copying it before, takes longer than it saves.
+_DONATED = 2**20
+
 # What was compiled in this process, by what it was compiled from: another fit of an equal network compiles nothing.
 _COMPILED: dict[tuple[str, Any], Program] = {}
 _KEPT = 64
@@ -36,8 +40,8 @@ _KEPT = 64
 class Jax:
     """Runs a step under `jax.jit`, on the device of JAX's arrays, or on the CPU for NumPy's.
 
-    One program runs any number of full batches, another the short last one. Nothing is donated: the arrays given stay
-    the caller's, and what it costs is one copy of the state a call, which donation would need beforehand.
+    One program runs any number of full batches, another the short last one. NumPy's arrays come back as views of
+    XLA's, which cannot be written to.
 
     Parameters
     ----------
@@ -67,6 +71,8 @@ class Jax:
         self._data: tuple[Any, Any] = ((), None)
         self._buffers: dict[int, tuple[Array | None, ...]] = {}
         self._step: Any = None
+        self._device: Any = None
+        self._donates = False
         self._programs: dict[Any, Program] = {}
         self._seconds_a_row = _AT_ONCE  # before the first is measured, one step a call
 
@@ -96,33 +102,28 @@ class Jax:
                 f"engine 'jax' runs arrays of JAX or dense ones of NumPy, not {type(X).__module__}.{type(X).__name__}: "
                 "use engine='eager'"
             )
-        device = jax.devices("cpu")[0] if on_host else X.device
-        W = params[0][0]
-        blank = np.zeros((batches.n_batches, *W.shape[:-2]), dtype=W.dtype)
-        with self._settings(jax, device, W.dtype):
+        if step is not self._step:
+            self._step, self._programs = step, {}
+        self._device = jax.devices("cpu")[0] if on_host else X.device
+        state: Any = (params, opt_state)
+        W, n_bytes = params[0][0], sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        with _in_type(jax, W.dtype):
             data = X, Y, weight
             if not on_host or batches.order is None or X.shape[1] > _SHORT:
-                data = self._adopted(jax, device, data)
-            state, losses = self._epoch(jax, step, (params, opt_state), blank, data, batches, on_batch)
-            if on_host:
-                state, losses = jax.tree.map(np.array, (state, losses))
+                data = self._adopted(jax, data)
+            self._donates = n_bytes > _DONATED
+            if self._donates:  # a copy, since what is given stays the caller's
+                state = jax.tree.map(lambda leaf: jax.device_put(jax.numpy.array(leaf), self._device), state)
+            blank = np.zeros((batches.n_batches, *W.shape[:-2]), dtype=W.dtype)
+            state, losses = self._epoch(jax, state, blank, data, batches, on_batch)
+            if on_host:  # as they lie: XLA's arrays never change
+                state, losses = jax.tree.map(np.asarray, (state, losses))
         return *state, losses
 
-    @contextmanager
-    def _settings(self, jax: Any, device: Any, dtype: Any) -> Iterator[None]:
-        """Compute where the data are, in the precision asked for, and in float64 if that is what they are."""
-        with ExitStack() as settings:
-            settings.enter_context(jax.default_matmul_precision(self._precision))
-            settings.enter_context(jax.default_device(device))
-            if dtype == np.float64 and not jax.config.jax_enable_x64:
-                home = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
-                settings.enter_context(home.enable_x64(True))
-            yield
-
-    def _adopted(self, jax: Any, device: Any, given: tuple[Array, Array, Array | None]) -> Any:
+    def _adopted(self, jax: Any, given: tuple[Array, Array, Array | None]) -> Any:
         """Return (X, Y, weight) on the device: those of the epoch before if they are the same arrays."""
         if [*map(id, given)] != [*map(id, self._data[0])]:
-            self._data = given, jax.device_put(given, device)
+            self._data = given, jax.device_put(given, self._device)
         return self._data[1]
 
     def _gathered(self, data: tuple[Array, ...], rows: Array, length: int) -> tuple[Array | None, ...]:
@@ -141,7 +142,6 @@ class Jax:
     def _epoch(
         self,
         jax: Any,
-        step: Callable[..., Any],
         state: Any,
         losses: Array,
         data: Any,
@@ -154,6 +154,7 @@ class Jax:
         order, gathers = batches.order, isinstance(data[0], np.ndarray)
         piece = max(1, min(n_full, _GATHERED // (size * data[0].shape[1]))) if gathers else n_full
         each = on_batch is not None and not getattr(on_batch, "paced", False)
+        form = size, order is None, tuple((x.shape, x.dtype) for x in jax.tree.leaves((state, losses)))
         done = 0
         try:
             for rows, end in ((size, n_full), (n_left, batches.n_batches)):
@@ -163,14 +164,14 @@ class Jax:
                     steps = np.int32(done), np.int32(last), np.int32(done if gathers else 0)
                     arguments = state, losses, data, order, *steps
                     if gathers:
-                        taken = self._gathered(
-                            data, order[done * size : last * size], piece * size if rows == size else rows
-                        )
+                        length = piece * size if rows == size else rows
+                        taken = self._gathered(data, order[done * size : last * size], length)
                         arguments = state, losses, taken, None, *steps
-                    program = self._program(jax, step, rows, size, arguments)
+                    program = self._program(jax, rows, size, form, arguments)
                     with deferred_interrupts():
                         start = time.perf_counter()
-                        state, losses, loss = jax.block_until_ready(program(*arguments))
+                        state, losses, loss = program(*arguments)
+                        loss.block_until_ready()
                         self._seconds_a_row = (time.perf_counter() - start) / (rows * (last - done))
                         done = last
                     if on_batch is not None:
@@ -180,22 +181,18 @@ class Jax:
                 raise
         return state, losses if done == batches.n_batches else losses[:done]
 
-    def _program(
-        self, jax: Any, step: Callable[..., Any], rows: int, batch_size: int, arguments: tuple[Any, ...]
-    ) -> Program:
+    def _program(self, jax: Any, rows: int, size: int, form: Any, arguments: tuple[Any, ...]) -> Program:
         """Return the compiled loop over steps of so many rows for arguments of these shapes."""
-        if step is not self._step:
-            self._step, self._programs = step, {}
-        leaves, structure = jax.tree.flatten(arguments)
-        key = rows, batch_size, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        key = rows, form, tuple(map(_form, arguments[2]))
         if key not in self._programs:
-            self._programs[key] = self._compiled(jax, _loop(step, rows, batch_size), rows, arguments)
+            with jax.default_matmul_precision(self._precision), jax.default_device(self._device):
+                self._programs[key] = self._compiled(jax, _loop(self._step, rows, size), rows, arguments)
         return self._programs[key]
 
     def _compiled(self, jax: Any, loop: Program, rows: int, arguments: tuple[Any, ...]) -> Program:
-        traced = jax.jit(loop).trace(*arguments)
+        traced = jax.jit(loop, donate_argnums=(0, 1) if self._donates else ()).trace(*arguments)
         lowered = traced.lower()
-        key = lowered.as_text(), jax.tree.leaves(arguments[2])[0].device
+        key = lowered.as_text(), self._device
         # An array the step holds (a loss of the user's own may) is no part of the text, so such a program isn't shared.
         if not traced.jaxpr.consts and key in _COMPILED:
             return _COMPILED[key]
@@ -238,6 +235,14 @@ def _loop(step: Callable[..., Any], rows: int, batch_size: int) -> Program:
         return state, losses, losses[last - 1]
 
     return loop
+
+
+def _in_type(jax: Any, dtype: Any) -> AbstractContextManager[Any]:
+    """Compute in float64 if that is what the parameters are."""
+    if dtype != np.float64 or jax.config.jax_enable_x64:
+        return nullcontext()
+    home = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+    return home.enable_x64(True)  # type: ignore[no-any-return]
 
 
 def _form(array: Array | None) -> tuple[Any, ...]:

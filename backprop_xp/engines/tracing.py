@@ -262,13 +262,19 @@ vars(NAMESPACE).update(
 )
 
 
-def leaves(tree: Any) -> Iterator[Any]:
-    """Yield a tree's arrays in order; a tree is an array, None or a tuple of trees."""
+def leaves(tree: Any) -> list[Any]:
+    """Return a tree's arrays in order; a tree is an array, None or a tuple of trees."""
+    found: list[Any] = []
+    _collect(tree, found)
+    return found
+
+
+def _collect(tree: Any, found: list[Any]) -> None:
     if isinstance(tree, tuple):
         for branch in tree:
-            yield from leaves(branch)
+            _collect(branch, found)
     elif tree is not None:
-        yield tree
+        found.append(tree)
 
 
 def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
