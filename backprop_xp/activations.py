@@ -52,7 +52,9 @@ def sigmoid(z: Array, xp: Any) -> Array:
 
 def sigmoid_derivative(a: Array, xp: Any) -> Array:
     """da/dz = a (1 - a)."""
-    return a - a * a
+    derivative = 1.0 - a
+    derivative *= a
+    return derivative
 
 
 def tanh(z: Array, xp: Any) -> Array:

@@ -1,4 +1,4 @@
-"""The benchmarks' command line: python -m benchmarks run | report | compare."""
+"""The benchmarks' command line: python -m benchmarks run | report | compare | auto."""
 
 import json
 import subprocess
@@ -23,8 +23,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     help="Loops against matrices, and this project beside what a user would pick instead, on this machine.\n\n"
-    "`run` measures, `report` draws what was measured, `compare` sets two runs side by side. "
-    "A quick look at all of it: pytest benchmarks",
+    "`run` measures, `report` draws what was measured, `compare` sets two runs side by side, "
+    "`auto` fits the rule of engine auto. A quick look at all of it: pytest benchmarks",
 )
 
 
@@ -148,6 +148,20 @@ def compare(
     if output is not None:
         comparison.write(found, output)
         typer.echo(f"wrote {output}")
+
+
+@app.command()
+def auto(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="A folder of results. Default: this machine's, the one written last.", show_default=False),
+    ] = None,
+) -> None:
+    """Fit the costs by which engine "auto" chooses, and show what it would choose in every case that was measured."""
+    from benchmarks import auto as rule
+    from benchmarks.report import results
+
+    typer.echo(rule.text(results.load(folder or _written_last())))
 
 
 def _written_last() -> Path:

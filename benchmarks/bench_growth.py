@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.contenders import Contender, growing
 from benchmarks.contest import Outcome, Plan
-from benchmarks.problems import Problem
+from benchmarks.problems import Problem, batches_within
 
 SUITE, UNIT = "growth", "step"  # of the axis rows: an epoch
 SIZES = {
@@ -39,13 +39,16 @@ def _case(axis: str, size: int, device: str) -> dict[str, Any]:
 
 
 def _problem(axis: str, size: int) -> Problem:
-    return {
-        "rate": Problem((size, size), size),
-        "hidden": Problem((64, size, size, 10), 256),
-        "batch": Problem((784, 128, 10), size),
-        "depth": Problem((128, *(128,) * size, 10), 128),
-        "rows": Problem((64, 128, 10), EPOCH_BATCH, max(1, size // EPOCH_BATCH)),
+    if axis == "rate":
+        return Problem((size, size), size)
+    if axis == "rows":
+        return Problem((64, 128, 10), EPOCH_BATCH, max(1, size // EPOCH_BATCH))
+    widths, batch = {
+        "hidden": ((64, size, size, 10), 256),
+        "batch": ((784, 128, 10), size),
+        "depth": ((128, *(128,) * size, 10), 128),
     }[axis]
+    return Problem(widths, batch, batches_within(2**18, widths, batch))
 
 
 def contenders(case: dict[str, Any]) -> list[Contender]:

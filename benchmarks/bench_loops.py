@@ -4,9 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import COMPILED, INTERPRETED, ON_CUPY, ON_JAX, ON_NUMPY, ON_TORCH, Contender
+from benchmarks.contenders import (
+    COMPILED,
+    ENGINE_JAX,
+    ENGINE_LOOPS,
+    INTERPRETED,
+    ON_CUPY,
+    ON_JAX,
+    ON_NUMPY,
+    ON_TORCH,
+    Contender,
+)
 from benchmarks.contest import Outcome, Plan
-from benchmarks.problems import Problem
+from benchmarks.problems import Problem, batches_within
 
 SUITE, UNIT = "loops", "step"
 HIDDEN, BATCH = 64, 32  # what is fixed while the other grows
@@ -30,15 +40,20 @@ def cases(scale: str) -> list[dict[str, Any]]:
 
 
 def contenders(case: dict[str, Any]) -> list[Contender]:
-    return [INTERPRETED, COMPILED, ON_NUMPY, ON_JAX, ON_TORCH, ON_CUPY]
+    return [INTERPRETED, COMPILED, ENGINE_LOOPS, ENGINE_JAX, ON_NUMPY, ON_JAX, ON_TORCH, ON_CUPY]
 
 
 def task(case: dict[str, Any], folder: Path) -> Problem:
-    return Problem((64, case["hidden"], 10), case["batch"])
+    widths, batch = (64, case["hidden"], 10), case["batch"]
+    return Problem(widths, batch, batches_within(2**18, widths, batch))
 
 
 def plan(case: dict[str, Any], task: Problem, scale: str) -> Plan:
     return PLANS[scale]
+
+
+def facts(case: dict[str, Any], task: Problem, outcome: Outcome) -> dict[str, Any]:
+    return {"start": outcome.start}
 
 
 def test_step(measure: Callable[[], Outcome]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.contenders import ON_NUMPY, S1, S2, Contender
 from benchmarks.contest import Outcome, Plan
-from benchmarks.problems import Problem
+from benchmarks.problems import Problem, batches_within
 
 SUITE, UNIT = "tutorial", "step"
 ROWS = {"short": (4, 256), "full": (4, 16, 64, 256, 1024, 4096, 16384)}
@@ -23,7 +23,17 @@ def contenders(case: dict[str, Any]) -> list[Contender]:
 
 def task(case: dict[str, Any], folder: Path) -> Problem:
     rate = 0.01 * 4 / case["rows"]  # the loss is summed over the rows
-    return Problem((2, 1), case["rows"], 1, "sgd", "sigmoid", "half_squared_error", "float64", "and", rate)
+    return Problem(
+        (2, 1),
+        case["rows"],
+        batches_within(2**18, (2, 1), case["rows"]),
+        "sgd",
+        "sigmoid",
+        "half_squared_error",
+        "float64",
+        "and",
+        rate,
+    )
 
 
 def plan(case: dict[str, Any], task: Problem, scale: str) -> Plan:

@@ -85,6 +85,12 @@ class Outcome:
     seconds: list[float] = field(default_factory=list)
     facts: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def start(self) -> float | None:
+        """Seconds before the first step, of those who say what compiling took: of importing and compiling."""
+        last = self.facts[-1]
+        return last["importing"] + last["compiling"] if "compiling" in last else None
+
 
 class Unavailable(Exception):  # noqa: N818
     """The contender has no figure."""
@@ -276,7 +282,8 @@ class Harness:
         if plan.fresh == "round":
             self._prepare(contender, task.of_round(k))
         process = self.processes[contender]
-        outcome.seconds.append(process.ask("steps", n=outcome.steps)["seconds"] / outcome.steps)
+        warm = 0 if plan.fresh == "round" else plan.steps
+        outcome.seconds.append(process.ask("steps", n=outcome.steps, warm=warm)["seconds"] / outcome.steps)
         if plan.fresh == "round":
             outcome.facts.append(process.ask("facts"))
             self._end(contender)

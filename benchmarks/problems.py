@@ -16,6 +16,11 @@ EPSILON = 1e-12
 OPTIMIZERS: dict[str, Callable[..., bx.Optimizer]] = {"sgd": bx.sgd, "adam": partial(bx.adam, epsilon=EPSILON)}
 
 
+def batches_within(numbers: int, widths: tuple[int, ...], batch: int) -> int:
+    """Return the batches of an epoch: 1 to 1,024, and so many that their inputs are no more than these numbers."""
+    return max(1, min(1024, numbers // (batch * widths[0])))
+
+
 class Inputs(NamedTuple):
     """What is drawn or stacked for a problem.
 

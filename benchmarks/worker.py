@@ -18,22 +18,29 @@ from typing import Any
 Answer = dict[str, Any]
 
 
+_WARM = 0.06
+
+
 class Worker:
     """Holds the contender between requests; each method is one."""
 
     def __init__(self) -> None:
+        self.pace = 0.0
         self.contender: Any = None
         self.libraries = self.loaded = 0
+        self.importing: float | None = None  # seconds that the library took, the first time
 
     def prepare(self, make: str, needs: str | None, options: Answer, kind: str, problem: Answer) -> Answer:
         """Build the contender; what cannot be had is answered as a gap."""
         from backprop_xp.errors import InputError
 
+        start = time.perf_counter()
         try:
             if needs is not None:
                 importlib.import_module(needs)
         except ImportError:
             return {"gap": "missing", "reason": f"{needs} is not installed"}
+        self.importing = self.importing or time.perf_counter() - start
         given = _class(kind)(**problem)
         made_by = _class(make)
         self.libraries = _reset_peak()
@@ -44,12 +51,22 @@ class Worker:
         self.loaded = _reset_peak()
         return {}
 
-    def steps(self, n: int) -> Answer:
-        """Take n steps; return the seconds they took."""
+    def steps(self, n: int, warm: int = 0) -> Answer:
+        """Take n steps; return the seconds they took.
+
+        Where so many as `warm` take less than `_WARM` seconds, they are taken for that long before, untimed: threads
+        that were stopped find themselves on one processor, and share it until they are moved.
+        """
         gc.collect()
+        if warm * self.pace < _WARM:
+            end = time.perf_counter() + _WARM
+            while warm and time.perf_counter() < end:
+                self.contender.run(warm)
         start = time.perf_counter()
         self.contender.run(n)
-        return {"seconds": time.perf_counter() - start}
+        seconds = time.perf_counter() - start
+        self.pace = seconds / n
+        return {"seconds": seconds}
 
     def check(self, n: int) -> Answer:
         """Take n steps in the order of the batches, by a way of their own where the contender shuffles."""
@@ -66,10 +83,10 @@ class Worker:
         return {"saved": params is not None}
 
     def facts(self) -> Answer:
-        """Return what the contender has to say of what it did, and the memory it took."""
+        """Return what the contender has to say of what it did, how long its library took, and the memory it took."""
         peak = _peak()
         memory = {"peak": peak, "beyond_libraries": peak - self.libraries, "beyond_data": peak - self.loaded}
-        return {"memory": memory, **getattr(self.contender, "facts", dict)()}
+        return {"memory": memory, "importing": self.importing, **getattr(self.contender, "facts", dict)()}
 
     def release(self) -> Answer:
         """Let go of the contender and its arrays."""

@@ -11,18 +11,16 @@ from benchmarks.contenders.ours import Steps
 
 
 class Slowed(Steps):
-    """Every step is worked out `times` times, and the last result kept."""
+    """All steps are worked out `times` times, and the last result kept."""
 
     def __init__(self, problem, times):
         super().__init__(problem)
-        step = self.step
+        self.times = times
 
-        def repeated(*arguments):
-            for _ in range(times - 1):
-                step(*arguments)
-            return step(*arguments)
-
-        self.step = repeated
+    def run(self, n_steps):
+        for _ in range(self.times - 1):
+            self.epochs(n_steps)
+        super().run(n_steps)
 
 
 class Wrong(Steps):

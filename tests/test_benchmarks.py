@@ -1,6 +1,6 @@
 """The benchmarks' harness: it sees who is slower, refuses who is wrong, shows who is missing, and times in turns."""
 
-import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -17,8 +17,25 @@ import pytest
 from controls import MISSING, SLOWED, WRONG, control
 
 from backprop_xp import loops
+from backprop_xp.engines.memory import Sparing
 from benchmarks import bench_growth, bench_loops, bench_peers, contest, jobs, machine
-from benchmarks.contenders import COMPILED, INTERPRETED, ON_JAX, ON_NUMPY, ON_TORCH, S1, S2, fitting, growing, stepping
+from benchmarks.contenders import (
+    BARE,
+    COMPILED,
+    ENGINE_JAX,
+    ENGINE_LOOPS,
+    ENGINES,
+    INTERPRETED,
+    ON_JAX,
+    ON_NUMPY,
+    ON_TORCH,
+    S1,
+    S2,
+    fitting,
+    growing,
+    ours,
+    stepping,
+)
 from benchmarks.contest import CHECKED_STEPS, Harness, Plan, distance
 from benchmarks.problems import Problem
 
@@ -34,6 +51,14 @@ AND = Problem((2, 1), 8, 1, "sgd", "sigmoid", "half_squared_error", "float64", "
 def harness():
     with Harness(threads=1) as harness:
         yield harness
+
+
+def named(name, device="cpu"):
+    (contender,) = (contender for contender in stepping(device) if contender.name == name)
+    return contender
+
+
+FITS = [contender for contender in stepping("cpu") if contender.role == "fit"]
 
 
 def made(contender, problem):
@@ -54,6 +79,82 @@ def test_contenders_take_the_same_steps(contender, optimizer):
         assert taking_part.params() is None
     else:
         assert distance(problem, taking_part.params(), 7) < problem.tolerance / 10
+
+
+@pytest.mark.parametrize("contender", [ENGINE_LOOPS, ENGINE_JAX], ids=lambda c: c.name)
+def test_an_engine_takes_whole_epochs_and_a_shorter_one_and_compiles_before_it_is_timed(contender):
+    taking_part = made(contender, SMALL)
+    assert taking_part.compiling > 0
+    for n_steps in (CHECKED_STEPS, 4, 7):
+        taking_part.run(n_steps)
+    seen, run = [], taking_part.engine.run
+    n_compiled = taking_part.engine.n_compiled
+
+    def noting(step, params, state, X, Y, batches):
+        seen.append((X is taking_part.X, Y is taking_part.Y, batches))
+        return run(step, params, state, X, Y, batches)
+
+    taking_part.engine.run = noting
+    taking_part.run(11)
+    assert seen == [(True, True, (None, n_samples, 6)) for n_samples in (24, 24, 18)]
+    assert taking_part.engine.n_compiled == n_compiled
+    assert taking_part.engine.name == contender.options["engine"]
+
+
+@pytest.mark.parametrize("contender", [ON_NUMPY, FITS[0]], ids=lambda c: c.name)
+def test_long_runs_are_what_is_timed_of_small_networks(contender, monkeypatch):
+    monkeypatch.setattr(ours, "LONG", 9)
+    asked = []
+    monkeypatch.setattr(Sparing, "run", _counting(asked))
+    made(contender, SMALL)
+    assert sum(asked) >= 9
+    asked.clear()
+    monkeypatch.setattr(ours, "SMALL", 3)
+    made(contender, SMALL)
+    assert sum(asked) == (2 if contender.role == "ours" else 0)
+
+
+def _counting(asked):
+    run = Sparing.run
+
+    def counting(self, step, params, state, X, Y, batches, **options):
+        asked.append(batches.n_batches)
+        return run(self, step, params, state, X, Y, batches, **options)
+
+    return counting
+
+
+def test_scalar_loops_are_left_out_where_they_take_long(harness):
+    large = Problem((64, 4096, 10), 2048)
+    outcome = harness.hold(large, [ENGINE_LOOPS], QUICK)[ENGINE_LOOPS.name]
+    if importlib.util.find_spec("numba") is None:
+        assert outcome.gap == "missing"
+    else:
+        assert (outcome.gap, outcome.reason.partition(",")[0]) == ("unfit", "scalar loops are for small networks")
+
+
+def test_what_comes_before_the_first_step_is_told_of_engines_alone(harness):
+    outcomes = harness.hold(SMALL, [ON_NUMPY, named("backprop_xp, engine jax"), S_BY_HAND, *FITS[:1]], QUICK)
+    starts = {name: outcome.start for name, outcome in outcomes.items() if outcome.gap is None}
+    assert (starts[S_BY_HAND.name], starts[FITS[0].name]) == (None, None)
+    assert 0 <= starts[ON_NUMPY.name] < 0.1
+    if "backprop_xp, engine jax" in starts:
+        assert starts["backprop_xp, engine jax"] > 0.1  # JAX is imported, and a step compiled
+        facts = outcomes["backprop_xp, engine jax"].facts[-1]
+        assert min(facts["importing"], facts["compiling"]) > 0.01
+
+
+def test_who_takes_part_on_which_device():
+    bare = {name for names in BARE.values() for name in names}
+    everybody = {contender.name: contender for device in ("cpu", "cuda") for contender in stepping(device)}
+    assert {name for name, contender in everybody.items() if contender.role == "fit"} == set(BARE)
+    assert bare <= {name for name, contender in everybody.items() if contender.role == "ours"}
+    for name, engine in {**ENGINES["numpy"], **ENGINES["cupy"]}.items():
+        assert everybody[name].options.get("engine", "eager") == engine
+    assert all(contender.options["device"] == "cuda" for contender in stepping("cuda"))
+    largest = {case["device"]: case for case in bench_peers.cases("full")}
+    assert largest["cuda"]["batch"] == 65536
+    assert (largest["cpu"]["shape"], largest["cpu"]["batch"]) == ("1024-2048-2048-10", 4096)
 
 
 @pytest.mark.parametrize("contender", [INTERPRETED, COMPILED], ids=lambda c: c.name)
@@ -173,7 +274,7 @@ def test_turns_are_taken_round_by_round_and_each_round_begins_with_another(harne
     assert [len(outcome.seconds) for outcome in outcomes.values()] == [3, 3, 3]
 
 
-S_BY_HAND = stepping("cpu")[1]
+S_BY_HAND = named("NumPy by hand, in place")
 
 
 def test_a_case_predicted_to_take_too_long_is_left_out(harness):
@@ -260,13 +361,13 @@ def test_whole_jobs_of_one_output(contender, tmp_path):
 
 def test_an_epoch_is_fitted():
     taking_part = made(growing("rows", "cpu")[0], SMALL)
-    fitted = []
-    taking_part.trainer.fit = lambda X, y: fitted.append(X.shape)
     taking_part.run(2)
-    assert fitted == [(24, 3), (24, 3)]
-    by_steps = made(stepping("cpu")[3], SMALL)
+    assert (taking_part.trainer.n_samples, len(taking_part.trainer.history["epoch"])) == (24, 2)
+    by_steps = made(named("backprop_xp, Trainer.fit"), SMALL)
     by_steps.run(8)
-    assert by_steps.trainer.n_samples == 24
+    assert (by_steps.trainer.n_samples, len(by_steps.trainer.history["epoch"])) == (24, 2)
+    by_steps.run(1)
+    assert len(by_steps.trainer.history["epoch"]) == 1
 
 
 def test_the_machines_record_names_no_host():
@@ -346,6 +447,7 @@ def test_where_nothing_runs_on_a_gpu_that_is_said_and_old_results_stay(tmp_path,
         (("run", "tutorial", "--threads", "999"), "threads"),
         (("run", "nosuch"), "nosuch"),
         (("report", "{here}/file"), "is a file"),
+        (("auto", "{here}/short"), "no times of several engines"),
         (("report", "{here}/short", "--readme"), "full runs only"),
         (("compare", "{here}/short", "{here}/broken"), "cannot be read as JSON"),
         (("compare", "{here}/short", "{here}/odd"), "what is no record"),
@@ -377,8 +479,8 @@ def test_contenders_of_one_name_on_two_devices_are_not_mixed_up(harness):
     assert harness.hold(SMALL, [on_cpu], QUICK)[on_cpu.name].gap is None
 
 
-def test_fit_is_compared_in_order_and_timed_shuffled(harness):
-    fit = stepping("cpu")[3]
+@pytest.mark.parametrize("fit", FITS, ids=lambda contender: contender.name)
+def test_fit_is_compared_in_order_and_timed_shuffled(fit):
     taking_part = made(fit, SMALL)
     taking_part.check(2)
     assert distance(SMALL, taking_part.params(), 2) < SMALL.tolerance / 10

@@ -26,6 +26,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 OURS, FLOOR, HAND = "backprop_xp on NumPy", "matrix products alone", "NumPy by hand, in place"
 CLASSIFIER = "backprop_xp MLPClassifier"
+ENGINE_JAX, ENGINE_LOOPS, FIT = "backprop_xp, engine jax", "backprop_xp, engine loops", "backprop_xp, Trainer.fit"
 INTERPRETED, COMPILED = "interpreted loops", "compiled loops (numba)"
 S1, S2 = "S1, looped gradient", "S2, vectorised"
 SHAPES = [
@@ -37,6 +38,10 @@ SHAPES = [
 ]
 PEERS = {
     OURS: ("ours", 1.05, 16e-6),
+    ENGINE_LOOPS: ("ours", 9.0, -50e-6),
+    ENGINE_JAX: ("ours", 1.08, -2e-6),
+    FIT: ("fit", 1.1, 20e-6),
+    "backprop_xp, Trainer.fit, engine jax": ("fit", 1.1, 0.0),
     HAND: ("hand", 1.03, 15e-6),
     FLOOR: ("floor", 1.0, 0.0),
     "PyTorch eager": ("peer", 1.2, 230e-6),
@@ -94,7 +99,10 @@ def peers_suite():
             case = {"shape": shape, "batch": batch, "optimizer": optimizer, "device": "cpu"}
             dear = 1.25 if optimizer == "adam" else 1.0
             for name, (role, times, more) in PEERS.items():
-                rows.append(row("peers", case, name, role, floor * times * dear + more))
+                if name == ENGINE_LOOPS and floor > 1e-3:
+                    gaps.append(gap("peers", case, name, role, "unfit", "scalar loops are for small networks"))
+                else:
+                    rows.append(row("peers", case, name, role, max(1e-7, floor * times * dear + more)))
             reason = "torch.compile needs a C++ compiler; pip install '.[torch]' and apt install g++"
             gaps.append(gap("peers", case, "PyTorch compiled", "peer", "missing", reason))
             on_cuda = {**case, "device": "cuda"}
@@ -362,19 +370,58 @@ def test_durations_and_sizes_come_in_fitting_units():
 
 def test_the_main_tables_ratios_are_those_calculated_by_hand(tmp_path):
     case = {"shape": "2-4-2", "batch": 4, "optimizer": "sgd", "device": "cpu"}
-    times = {OURS: (6e-6, 12e-6, 6e-6), FLOOR: (3e-6, 4e-6, 2e-6), "fast": (5e-6, 8e-6, 4e-6), "slow": (9e-6,) * 3}
+    times = {
+        OURS: (6e-6, 12e-6, 6e-6), FLOOR: (3e-6, 4e-6, 2e-6), "fast": (5e-6, 8e-6, 4e-6), "slow": (9e-6,) * 3,
+        HAND: (3e-6, 6e-6, 3e-6), ENGINE_JAX: (12e-6,) * 3, "JAX, jit a step": (24e-6,) * 3,
+        "JAX, scan an epoch": (48e-6,) * 3, FIT: (9e-6, 12e-6, 3e-6),
+    }  # fmt: skip
     kept_out = gap("peers", case, "absent", "peer", "missing", "pip install absent")
-    save(tmp_path, "peers", exact("peers", case, times, {FLOOR: "floor"}), [kept_out])
-    made = tables.steps(load(tmp_path))
+    save(tmp_path, "peers", exact("peers", case, times, {FLOOR: "floor", HAND: "hand", FIT: "fit"}), [kept_out])
+    found = load(tmp_path)
+    made = tables.verdicts(found)
     cells = dict(zip(made.heads, made.rows[0], strict=True))
-    assert cells["ours / products"].text == "3.00"  # 2, 3 and 3
-    assert cells["ours / best peer"].text == "1.50 behind"  # 1.2, 1.5 and 1.5
-    assert cells[f"{OURS}, µs"].text == "6.00 ± 25 %"  # quartiles 6 and 9
+    assert {head: cell.text for head, cell in cells.items()} == {
+        "network": "2-4-2, batch 4, sgd", "best of ours": "on NumPy",
+        "/ best peer": "1.50 behind",  # 1.2, 1.5 and 1.5
+        "on NumPy / by hand": "2.00 behind",
+        "on NumPy / products": "3.00",  # 2, 3 and 3
+        "engine jax / JAX by hand": "0.500 ahead",
+        "Trainer.fit / bare steps": "1.00",  # 1.5, 1 and 0.5
+    }  # fmt: skip
+    assert cells["on NumPy / products"].reason == f"{OURS} / {FLOOR}"
+    assert cells["engine jax / JAX by hand"].reason == f"{ENGINE_JAX} / JAX, jit a step"
+    made = tables.steps(found)
+    cells = dict(zip(made.heads, made.rows[0], strict=True))
+    assert cells["on NumPy, µs"].text == "6.00 ± 25 %"  # quartiles 6 and 9
     assert (cells["absent, µs"].text, cells["absent, µs"].reason) == ("not installed", "pip install absent")
 
 
+def test_the_fastest_that_takes_whole_steps_stands_out(full):
+    made = tables.medians(full, "sgd")
+    assert not {"Trainer.fit", "absent", "PyTorch compiled"} & set(made.heads)
+    fastest = [[head for head, cell in zip(made.heads, line, strict=True) if cell.mark] for line in made.rows]
+    assert fastest == [["engine loops"], ["JAX, scan an epoch"], *[[HAND]] * 3]
+    assert made.rows[-1][made.heads.index("engine loops")].text == wording.DASH
+
+
+def test_results_of_before_the_engines_are_read(tmp_path):
+    rows, gaps = peers_suite()
+    old = [made for made in rows if "engine" not in made["extra_info"]["contender"]]
+    for made in old:
+        if made["extra_info"]["contender"] == FIT:
+            made["extra_info"]["role"] = "ours"  # as it was then
+    save(tmp_path / "in", "peers", old, gaps)
+    found = load(tmp_path / "in")
+    heads = tables.verdicts(found).heads
+    assert heads[1:] == (
+        "best of ours", "/ best peer", "on NumPy / by hand", "on NumPy / products", "Trainer.fit / bare steps",
+    )  # fmt: skip
+    read(page.write(found, tmp_path))
+    assert "| on NumPy |" in readme.section(found, tmp_path / "drawn")
+
+
 def test_a_case_without_any_figure_is_listed_as_left_out_alone(full):
-    assert all("cuda" not in line[0].text for line in tables.steps(full).rows)
+    assert all("cuda" not in line[0].text for line in (*tables.verdicts(full).rows, *tables.steps(full).rows))
     assert all("cuda" not in drawn.title for drawn in peers.pictures(full))
     assert any("cuda" in line[3].text or "10 cases" in line[3].text for line in tables.gaps(full).rows)
 
@@ -486,23 +533,26 @@ def test_lines_that_meet_within_the_noise_are_said_to(tmp_path):
 def test_bars_say_ours_floor_peer_and_gaps(full):
     first = peers.pictures(full)[0]
     case = full.cases("peers")[0]
-    ours, floor, best = case.row(OURS), case.row(FLOOR), case.row("JAX, scan an epoch")
+    ours, floor, best = case.row(ENGINE_LOOPS), case.row(FLOOR), case.row("JAX, scan an epoch")
     assert first.description == (
-        f"2-4-2, batch 4, sgd: {OURS} takes {wording.duration(ours.median)} a step, "
+        f"2-4-2, batch 4, sgd: {ENGINE_LOOPS} takes {wording.duration(ours.median)} a step, "
         f"{wording.factor(ratio(ours, floor))} the matrix products alone and {wording.factor(ratio(ours, best))} "
         "the best peer, JAX, scan an epoch. Gaps: PyTorch compiled not installed."
     )
     texts = [text.text for text in ElementTree.fromstring(first.svg).iter(f"{SVG}text")]
-    assert "not installed" in texts
+    assert {"not installed", "engine loops", "Trainer.fit, engine jax"} <= set(texts)
     assert wording.number(ratio(ours, floor)) in texts
 
 
 def test_the_overview_counts_wins_and_losses(full):
     drawn = peers.overview(full, "sgd")
-    verdicts = [line[1].mark for line in tables.steps(full, "sgd").rows]
+    verdicts = [line[2].mark for line in tables.verdicts(full, "sgd").rows]
     ahead, behind, level = (verdicts.count(mark) for mark in ("ahead", "behind", "level"))
-    assert (ahead + behind + level, behind > 0) == (5, True)
+    assert (ahead + behind + level, behind > 0, ahead > 0) == (5, True, True)
     assert f"ahead of the best peer in {ahead}, behind in {behind} and level in {level} of 5" in drawn.description
+    texts = [text.text for text in ElementTree.fromstring(drawn.svg).iter(f"{SVG}text")]
+    assert (texts.count("engine loops"), texts.count("engine jax"), texts.count(OURS)) == (1, 2, 2)  # the best of each
+    assert "Trainer.fit" not in texts
 
 
 def test_jobs_say_times_targets_and_memory(full):
@@ -701,13 +751,17 @@ def test_findings_tell_losses_and_wins(full):
     medians = [factor.median for factor in heat.factors.values()]
     number = f"{wording.number(min(medians), 2)} to {wording.number(max(medians), 2)}{wording.TIMES}"
     assert f"Of 50 measured cells compiled loops (numba) win {sum(m < 1 for m in medians)}" in said[number]
-    marks = [line[1].mark for line in tables.steps(full).rows]
+    marks = [line[2].mark for line in tables.verdicts(full).rows]
     of_peers = said[f"{marks.count('ahead')} of 10"]
     assert f"behind in {marks.count('behind')}," in of_peers
     for peer in (name for name, (role, _, _) in PEERS.items() if role == "peer"):
-        pairs = [(case.row(OURS), case.row(peer)) for case in full.cases("peers") if case.row(peer)]
+        pairs = [(case.best("ours"), case.row(peer)) for case in full.cases("peers") if case.row(peer)]
         wins = sum(ratio_spread(*pair).high < 1 for pair in pairs)
         assert f"{peer} in {wins} of 10" in of_peers
+    for ours, other in ((OURS, HAND), (OURS, FLOOR), (FIT, OURS)):
+        ratios = [ratio(case.row(ours), case.row(other)) for case in full.measured("peers")]
+        said_of_it = said[f"{wording.number(min(ratios))} to {wording.number(max(ratios))}{wording.TIMES}"]
+        assert said_of_it.endswith(f": a step of {ours}.")
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -828,7 +882,9 @@ def test_the_section_has_pictures_table_and_reasons(full, tmp_path):
     assert re.findall(r"^\*\*(.*)\*\*$", text, flags=re.MULTILINE) == [
         "backprop\\_xp on NumPy: times as fast as interpreted loops", "A step against peers and the floor",
     ]  # fmt: skip
-    assert to_markdown(tables.steps(full, "sgd", "cpu")) in text
+    for made in (tables.verdicts(full, "sgd", "cpu"), tables.medians(full, "sgd", "cpu")):
+        assert to_markdown(made) in text
+    assert "- backprop\\_xp, engine loops, does not apply: scalar loops are for small networks" in text
     assert "- PyTorch compiled, not installed: torch.compile needs a C++ compiler" in text
     assert "Measured on AMD EPYC, 2 cores" in text
 

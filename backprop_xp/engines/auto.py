@@ -72,7 +72,7 @@ class Cost(NamedTuple):
         return self.start + work.n_steps * a_step
 
 
-# Fitted by `python -m benchmarks engines` to its committed results; by backend and data type. What is not here was not
+# Fitted by `python -m benchmarks auto` to its committed results; by backend and data type. What is not here was not
 # measured, or was not faster than eager anywhere.
 COSTS: dict[tuple[str, str], dict[str, Cost]] = {}
 

@@ -4,7 +4,7 @@ import importlib
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import array_api_compat
@@ -33,7 +33,7 @@ _SHORT, _GATHERED = 256, 2**20
 _DONATED = 2**20
 
 # What was compiled in this process, by what it was compiled from: another fit of an equal network compiles nothing.
-_COMPILED: dict[tuple[str, Any], Program] = {}
+_COMPILED: dict[Any, Program] = {}
 _KEPT = 64
 
 
@@ -67,7 +67,8 @@ class Jax:
         _library()
         self.n_compiled = 0
         self._say = say
-        self._precision = lookup("precision", precision, _PRECISIONS)
+        lookup("precision", precision, _PRECISIONS)
+        self._precision = precision
         self._data: tuple[Any, Any] = ((), None)
         self._buffers: dict[int, tuple[Array | None, ...]] = {}
         self._step: Any = None
@@ -107,11 +108,14 @@ class Jax:
         self._device = jax.devices("cpu")[0] if on_host else X.device
         state: Any = (params, opt_state)
         W, n_bytes = params[0][0], sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        with _in_type(jax, W.dtype):
+        with ExitStack() as exits:
+            exits.enter_context(_in_type(jax, W.dtype))
             data = X, Y, weight
             if not on_host or batches.order is None or X.shape[1] > _SHORT:
                 data = self._adopted(jax, data)
             self._donates = n_bytes > _DONATED
+            if on_host and jax.default_backend() != "cpu":
+                exits.enter_context(jax.default_device(self._device))
             if self._donates:  # a copy, since what is given stays the caller's
                 state = jax.tree.map(lambda leaf: jax.device_put(jax.numpy.array(leaf), self._device), state)
             blank = np.zeros((batches.n_batches, *W.shape[:-2]), dtype=W.dtype)
@@ -185,29 +189,32 @@ class Jax:
         """Return the compiled loop over steps of so many rows for arguments of these shapes."""
         key = rows, form, tuple(map(_form, arguments[2]))
         if key not in self._programs:
-            with jax.default_matmul_precision(self._precision), jax.default_device(self._device):
-                self._programs[key] = self._compiled(jax, _loop(self._step, rows, size), rows, arguments)
+            loop = _loop(self._step, rows, size, _PRECISIONS[self._precision])
+            self._programs[key] = self._compiled(jax, loop, rows, arguments)
         return self._programs[key]
 
     def _compiled(self, jax: Any, loop: Program, rows: int, arguments: tuple[Any, ...]) -> Program:
-        traced = jax.jit(loop, donate_argnums=(0, 1) if self._donates else ()).trace(*arguments)
-        lowered = traced.lower()
-        key = lowered.as_text(), self._device
-        # An array the step holds (a loss of the user's own may) is no part of the text, so such a program isn't shared.
-        if not traced.jaxpr.consts and key in _COMPILED:
-            return _COMPILED[key]
+        """Return the compiled loop: one that is there if it was made from the same text, else a new one."""
+        program: Program = jax.jit(loop, donate_argnums=(0, 1) if self._donates else ())
         start = time.perf_counter()
-        program: Program = lowered.compile()
+        traced = program.trace(*arguments)  # type: ignore[attr-defined]
+        key = traced.lower().as_text(), self._device, self._donates
+        # An array the step holds (a loss of the user's own may) is no part of the text, so such a program isn't shared.
+        shared = not traced.jaxpr.consts
+        if shared and key in _COMPILED:
+            return _COMPILED[key]
+        blank = jax.tree.map(np.zeros_like, arguments[:2])  # may be donated
+        jax.block_until_ready(program(*blank, *arguments[2:4], *[np.int32(0)] * 3))  # no step: it is compiled
         self.n_compiled += 1
         self._say(f"jax: compiled a step of {rows} rows in {time.perf_counter() - start:.2f} s")
-        if not traced.jaxpr.consts:
+        if shared:
             if len(_COMPILED) >= _KEPT:
                 del _COMPILED[next(iter(_COMPILED))]
             _COMPILED[key] = program
         return program
 
 
-def _loop(step: Callable[..., Any], rows: int, batch_size: int) -> Program:
+def _loop(step: Callable[..., Any], rows: int, batch_size: int, precision: str) -> Program:
     """Return `loop(state, losses, data, order, first, last, base)`.
 
     It takes the steps from `first` to before `last`; step `base` has the data's first rows, or the order's. All three
@@ -231,7 +238,8 @@ def _loop(step: Callable[..., Any], rows: int, batch_size: int) -> Program:
             *state, loss = step(*state, *batch)
             return tuple(state), losses.at[k].set(loss)
 
-        state, losses = jax.lax.fori_loop(first, last, one, (state, losses))
+        with jax.default_matmul_precision(precision):
+            state, losses = jax.lax.fori_loop(first, last, one, (state, losses))
         return state, losses, losses[last - 1]
 
     return loop

@@ -21,7 +21,8 @@ class Contender:
     ----------
     name : str
         As the reader sees it.
-    role : "ours", "peer", "floor", "loops" or "hand"
+    role : "ours", "fit", "peer", "floor", "loops" or "hand"
+        "fit" is ours as well: steps within Trainer.fit, which are held against bare ones.
     make : str
         "module:class".
     options : dict
@@ -40,18 +41,41 @@ class Contender:
     install: str = ""
 
 
-def _ours(name: str, backend: str, device: str = "cpu", needs: str | None = None, install: str = "") -> Contender:
-    options = {"backend": backend, "device": device}
-    return Contender(f"backprop_xp on {name}", "ours", "benchmarks.contenders.ours:Steps", options, needs, install)
+INSTALL = {
+    "jax": "pip install jax",
+    "torch": "pip install torch",
+    "numba": "pip install numba",
+    "cupy": "pip install '.[cuda12]'",
+}
 
 
-JAX_INSTALL, TORCH_INSTALL, NUMBA_INSTALL = "pip install jax", "pip install torch", "pip install numba"
-CUPY_INSTALL = "pip install '.[cuda12]'"
+def _eager(library: str, backend: str, device: str = "cpu") -> Contender:
+    needs = None if backend == "numpy" else backend
+    options, install = {"backend": backend, "device": device}, INSTALL.get(backend, "")
+    return Contender(f"backprop_xp on {library}", "ours", "benchmarks.contenders.ours:Steps", options, needs, install)
 
-ON_NUMPY = _ours("NumPy", "numpy")
-ON_JAX = _ours("JAX", "jax", needs="jax", install=JAX_INSTALL)
-ON_TORCH = _ours("PyTorch", "torch", needs="torch", install=TORCH_INSTALL)
-ON_CUPY = _ours("CuPy", "cupy", "cuda", "cupy", CUPY_INSTALL)
+
+def _engine(name: str, library: str, device: str = "cpu") -> Contender:
+    options = {"engine": name, "device": device}
+    said = "CUDA graph" if name == "cuda_graph" else f"engine {name}"
+    make = "benchmarks.contenders.ours:Steps"
+    return Contender(f"backprop_xp, {said}", "ours", make, options, library, INSTALL[library])
+
+
+ON_NUMPY, ON_JAX, ON_TORCH = _eager("NumPy", "numpy"), _eager("JAX", "jax"), _eager("PyTorch", "torch")
+ON_CUPY = _eager("CuPy", "cupy", "cuda")
+ENGINE_LOOPS, ENGINE_JAX = _engine("loops", "numba"), _engine("jax", "jax")
+# By the backend whose arrays they are given: the engine of each contender that takes bare steps.
+ENGINES = {
+    "numpy": {ON_NUMPY.name: "eager", **{f"backprop_xp, engine {name}": name for name in ("jax", "loops", "torch")}},
+    "cupy": {ON_CUPY.name: "eager", "backprop_xp, CUDA graph": "cuda_graph"},
+}
+# Whose bare steps those of Trainer.fit are, on the CPU and on CUDA.
+BARE = {
+    "backprop_xp, Trainer.fit": (ON_NUMPY.name, ON_CUPY.name),
+    "backprop_xp, Trainer.fit, engine jax": ("backprop_xp, engine jax",),
+    "backprop_xp, Trainer.fit, CUDA graph": ("backprop_xp, CUDA graph",),
+}
 
 INTERPRETED = Contender("interpreted loops", "loops", "benchmarks.contenders.scalar:Interpreted")
 COMPILED = Contender(
@@ -59,7 +83,7 @@ COMPILED = Contender(
     "loops",
     "benchmarks.contenders.scalar:Compiled",
     needs="numba",
-    install=NUMBA_INSTALL,
+    install=INSTALL["numba"],
 )
 
 S1 = Contender("S1, looped gradient", "loops", "benchmarks.contenders.tutorial:S1")
@@ -78,32 +102,45 @@ def _floor(make: str, device: str) -> Contender:
     name, cls = "matrix products alone", f"benchmarks.contenders.by_hand:{make}"
     if device == "cpu":
         return Contender(name, "floor", cls)
-    return Contender(name, "floor", cls, {"library": "cupy", "device": device}, "cupy", CUPY_INSTALL)
+    return Contender(name, "floor", cls, {"library": "cupy", "device": device}, "cupy", INSTALL["cupy"])
 
 
 def stepping(device: str) -> list[Contender]:
     """Return who takes a step on the device: the floor, ours, and what users would pick instead."""
-    on: dict[str, Any] = {"options": {"device": device}, "needs": "torch", "install": TORCH_INSTALL}
-    jax = on | {"needs": "jax", "install": JAX_INSTALL}
     users = [
-        Contender("PyTorch eager", "peer", "benchmarks.contenders.pytorch:Eager", **on),
-        Contender("PyTorch compiled", "peer", "benchmarks.contenders.pytorch:Compiled", **on),
-        Contender("JAX, jit a step", "peer", "benchmarks.contenders.users_jax:JitSteps", **jax),
-        Contender("JAX, scan an epoch", "peer", "benchmarks.contenders.users_jax:ScanEpochs", **jax),
+        _user("PyTorch eager", "pytorch:Eager", "torch", device),
+        _user("PyTorch compiled", "pytorch:Compiled", "torch", device),
+        _user("JAX, jit a step", "users_jax:JitSteps", "jax", device),
+        _user("JAX, scan an epoch", "users_jax:ScanEpochs", "jax", device),
     ]
-    fit = Contender("backprop_xp, Trainer.fit", "ours", "benchmarks.contenders.ours:Fit", {"device": device})
+    ours = [_engine("jax", "jax", device), _engine("torch", "torch", device)]
     if device == "cuda":
-        return [_floor("Products", device), ON_CUPY, replace(fit, needs="cupy", install=CUPY_INSTALL), *users]
+        graphed = _engine("cuda_graph", "cupy", device)
+        fits = [_fit("", "eager", device, "cupy"), _fit(", CUDA graph", "cuda_graph", device, "cupy")]
+        graphs = _user("PyTorch, CUDA graph", "pytorch:Graphed", "torch", device)
+        return [_floor("Products", device), ON_CUPY, graphed, *ours, *fits, *users[:2], graphs, *users[2:]]
     by_hand = Contender("NumPy by hand, in place", "hand", "benchmarks.contenders.by_hand:InPlace")
     scikit_learn = Contender("scikit-learn MLP", "peer", "benchmarks.contenders.scikit_learn:Steps")
-    return [_floor("Products", device), by_hand, ON_NUMPY, fit, *users, scikit_learn]
+    fits = [_fit("", "eager"), _fit(", engine jax", "jax", needs="jax")]
+    return [_floor("Products", device), by_hand, ON_NUMPY, ENGINE_LOOPS, *ours, *fits, *users, scikit_learn]
+
+
+def _user(name: str, cls: str, library: str, device: str) -> Contender:
+    options = {"device": device}
+    return Contender(name, "peer", f"benchmarks.contenders.{cls}", options, library, INSTALL[library])
+
+
+def _fit(said: str, engine: str, device: str = "cpu", needs: str | None = None) -> Contender:
+    options, install = {"engine": engine, "device": device}, INSTALL.get(needs or "", "")
+    name = f"backprop_xp, Trainer.fit{said}"
+    return Contender(name, "fit", "benchmarks.contenders.ours:Fit", options, needs, install)
 
 
 def fitting(device: str) -> list[Contender]:
     """Return who does a whole job on the device."""
     ours = ON_NUMPY if device == "cpu" else ON_CUPY
     on: dict[str, Any] = {"options": {"device": device}}
-    torch: dict[str, Any] = {"needs": "torch", "install": TORCH_INSTALL}
+    torch: dict[str, Any] = {"needs": "torch", "install": INSTALL["torch"]}
     found = [
         replace(ours, make="benchmarks.contenders.whole_jobs:Fit", **on),
         Contender("PyTorch eager", "peer", "benchmarks.contenders.pytorch:FitJob", **on, **torch),

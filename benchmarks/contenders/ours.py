@@ -1,49 +1,85 @@
-"""backprop_xp: its step on any backend, and an epoch of its Trainer."""
+"""backprop_xp: its step on any backend, by any engine, and epochs of its Trainer."""
 
 import importlib
+import time
 from typing import Any
 
 import backprop_xp as bx
-from backprop_xp import backends
+from backprop_xp import backends, engines
+from backprop_xp.batches import IndexBatches
+from backprop_xp.errors import InputError
 from benchmarks.problems import Problem
+
+# What is timed is a step of a long run: the eager engine takes a small network's first few hundred in another way.
+LONG, SMALL = 300, 2**18  # steps; weights
+SCALAR = 2**28  # weights times rows; some 20 ms of scalar loops
 
 
 class Steps:
-    """The core's step, run eagerly."""
+    """Epochs of the core's step, as an engine runs them, over rows in their order.
 
-    def __init__(self, problem: Problem, backend: str = "numpy", device: str = "cpu") -> None:
-        there = backends.select(device, backend, problem.dtype)
+    Parameters
+    ----------
+    problem : Problem
+    engine : str
+        Any but "auto".
+    backend : str, optional
+        None is NumPy on the CPU, and on CUDA what the engine takes.
+    device : str
+    """
+
+    def __init__(
+        self, problem: Problem, engine: str = "eager", backend: str | None = None, device: str = "cpu"
+    ) -> None:
+        if engine == "loops" and problem.work > SCALAR:
+            raise InputError("scalar loops are for small networks, and would take more than 20 ms a step here")
+        there = backends.select(device, engines.backend_for(engine, device, backend), problem.dtype)
+        self.library, self.batch, self.n_batches = there.name, problem.batch, problem.n_batches
         X, _, Y, params = problem.inputs()
-        self.library = backend
-        self.batches = [
-            (backends.to_device(Xb, there), backends.to_device(Yb, there)) for Xb, Yb in zip(X, Y, strict=True)
-        ]
+        self.X, self.Y = (backends.to_device(array.reshape(-1, array.shape[-1]), there) for array in (X, Y))
         self.params_ = tuple((backends.to_device(W, there), backends.to_device(b, there)) for W, b in params)
         self.step = bx.make_step(problem.network, problem.loss, problem.rule)
         self.state = problem.rule.init(self.params_)
+        self.engine = engines.select(engine)
+        first, second = self.timed_step(), self.timed_step()
+        self.compiling = max(0.0, first - second)
+        if engine == "eager" and self.library == "numpy" and problem.work <= SMALL * problem.batch:
+            self.epochs(LONG)
 
     def run(self, n_steps: int) -> None:
-        """Take the steps."""
-        params, state, step, batches = self.params_, self.state, self.step, self.batches
-        for k in range(n_steps):
-            X, Y = batches[k % len(batches)]
-            params, state, _ = step(params, state, X, Y)
-        self.params_, self.state = params, state
+        """Take the steps: whole epochs, and a shorter one."""
+        self.params_, self.state = self.epochs(n_steps)
+
+    def epochs(self, n_steps: int) -> tuple[Any, Any]:
+        """Return parameters and state after so many steps more, when they are there."""
+        params, state = self.params_, self.state
+        while n_steps > 0:
+            n_batches = min(n_steps, self.n_batches)
+            batches = IndexBatches(None, n_batches * self.batch, self.batch)
+            params, state, _ = self.engine.run(self.step, params, state, self.X, self.Y, batches)
+            n_steps -= n_batches
         backends.synchronize(params[-1][0])
+        return params, state
+
+    def timed_step(self) -> float:
+        """Return the seconds of an epoch of one step, whose result is dropped."""
+        start = time.perf_counter()
+        self.epochs(1)
+        return time.perf_counter() - start
 
     def params(self) -> list[Any]:
         """Return the parameters."""
         return [backends.to_host(leaf) for layer in self.params_ for leaf in layer]
 
     def facts(self) -> dict[str, Any]:
-        """Return the memory that was taken, where that is not the host's."""
-        return _device_memory(self.library)
+        """Return the seconds of compiling a step, and the memory that was taken where that is not the host's."""
+        return {"compiling": self.compiling, **_device_memory(self.library)}
 
 
 class Fit:
-    """Trainer.fit: shuffled minibatches, an epoch at a time from the start. `counts` is what a step is here."""
+    """Trainer.fit: shuffled minibatches, from the start. `counts` is what a step is here."""
 
-    def __init__(self, problem: Problem, device: str = "cpu", counts: str = "step") -> None:
+    def __init__(self, problem: Problem, engine: str = "eager", device: str = "cpu", counts: str = "step") -> None:
         X, labels, _, _ = problem.inputs()
         self.X, self.y = X.reshape(-1, X.shape[-1]), labels.reshape(-1)
         self.n_steps = problem.n_batches if counts == "step" else 1
@@ -54,20 +90,26 @@ class Fit:
             problem.loss,
             problem.rule,
             batch_size=problem.batch,
-            epochs=1,
             device=device,
+            engine=engine,
             bias_initializer="uniform",
         )
+        if engine == "eager" and device == "cpu" and problem.work <= SMALL * problem.batch:
+            self.fit(1 + LONG // problem.n_batches)
 
     def run(self, n_steps: int) -> None:
-        """Fit as many epochs as have these steps, at least one."""
-        for _ in range(max(1, n_steps // self.n_steps)):
-            self.trainer.fit(self.X, self.y)
+        """Fit once, as many epochs as have these steps, at least one."""
+        self.fit(max(1, n_steps // self.n_steps))
+
+    def fit(self, epochs: int) -> None:
+        """Fit."""
+        self.trainer.epochs = epochs
+        self.trainer.fit(self.X, self.y)
 
     def check(self, n_steps: int) -> None:
         """Fit the first batches in their order."""
         rows = slice(0, n_steps * self.batch)
-        self.trainer.shuffle = False
+        self.trainer.shuffle, self.trainer.epochs = False, 1
         self.trainer.fit(self.X[rows], self.y[rows])
         self.trainer.shuffle = True
         self.compared = [backends.to_host(leaf) for layer in self.trainer.params for leaf in layer if leaf is not None]

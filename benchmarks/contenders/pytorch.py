@@ -1,4 +1,4 @@
-"""PyTorch as its users write it: nn.Sequential, CrossEntropyLoss, torch.optim; eager, and compiled."""
+"""PyTorch as its users write it: nn.Sequential, CrossEntropyLoss, torch.optim; eager, compiled, and as a CUDA graph."""
 
 import shutil
 from collections.abc import Callable
@@ -74,6 +74,48 @@ class Compiled(Eager):
             raise InputError("torch.compile needs a C++ compiler: apt-get install g++")
         super().__init__(problem, device)
         self.loss = torch.compile(self.loss)
+
+
+class Graphed(Eager):
+    """The whole step as a CUDA graph with static inputs, as in PyTorch's documentation ("whole-network capture")."""
+
+    def __init__(self, problem: Problem, device: str = "cuda") -> None:
+        super().__init__(problem, device)
+        for group in self.optimizer.param_groups:
+            group["capturable"] = True  # which SGD is without being told
+        self.X, self.y = (array.clone() for array in self.batches[0])
+        leaves = list(self.model.parameters())
+        first = [leaf.detach().clone() for leaf in leaves]
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(3):
+                self.step()
+        torch.cuda.current_stream().wait_stream(beside)
+        self.optimizer.zero_grad()
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.step()
+        with torch.no_grad():  # what the steps to warm up have done is undone
+            for leaf, value in zip(leaves, first, strict=True):
+                leaf.copy_(value)
+            for moment in (moment for state in self.optimizer.state.values() for moment in state.values()):
+                moment.zero_()
+
+    def step(self) -> None:
+        """Take a step of the static inputs."""
+        self.optimizer.zero_grad()
+        self.loss(self.X, self.y).backward()
+        self.optimizer.step()
+
+    def run(self, n_steps: int) -> None:
+        """Take the steps."""
+        for k in range(n_steps):
+            X, y = self.batches[k % len(self.batches)]
+            self.X.copy_(X)
+            self.y.copy_(y)
+            self.graph.replay()
+        torch.cuda.synchronize()
 
 
 class FitJob(whole_jobs.Fit):

@@ -41,6 +41,7 @@ class Fit:
             epochs=job.epochs,
             seed=job.seed,
             device=self.device,
+            engine="eager",
             **options,
         )
 

@@ -135,7 +135,7 @@ def _best(results: Results) -> dict[tuple[Any, ...], Row]:
 
 def _moved(same: Iterable[tuple[Row, Row]]) -> list[float]:
     """Return how far, in logarithms, those moved that no change of ours can move; of few such, all but ours."""
-    others = [(a, abs(math.log(b.median / a.median))) for a, b in same if a.role != "ours"]
+    others = [(a, abs(math.log(b.median / a.median))) for a, b in same if a.role not in ("ours", "fit")]
     controls = [moved for a, moved in others if a.role in CONTROLS and a.contender != ON_OUR_BLAS]
     return controls if len(controls) >= ENOUGH else [moved for _, moved in others]
 
@@ -263,7 +263,8 @@ def _section(pairs: tuple[Pair, ...], n: int) -> str:
 
 
 def _dot(pair: Pair) -> Dot:
-    return Dot(f"{pair.name}, {_place(pair)}", pair.ratio, pair.low, pair.high, _MARKS[pair.verdict])
+    name = pair.name.replace("backprop_xp, ", "")  # there is room for some fifty letters
+    return Dot(f"{name}, {_place(pair)}", pair.ratio, pair.low, pair.high, _MARKS[pair.verdict])
 
 
 def _only(comparison: Comparison) -> str:

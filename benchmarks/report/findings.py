@@ -8,6 +8,7 @@ from benchmarks.report.pictures.growth import exponent, named
 from benchmarks.report.pictures.loops import lost
 from benchmarks.report.results import Case, Results, Row, device, middle, ratio, ratio_spread
 from benchmarks.report.scaling import axes, shares
+from benchmarks.report.standards import STANDARDS
 from benchmarks.report.tables import job_name
 from benchmarks.report.wording import TIMES, between, case_name, count, factor, listing, number, percent
 
@@ -61,15 +62,16 @@ def _peers(results: Results) -> list[Finding]:
         cases = [case for case in results.measured("peers") if device(case.values) == where]
         on = "" if where == "cpu" else f" on {where}"
         found += _against_peers(cases, on)
-        floors = [ratio(a, b) for case in cases if (a := case.best("ours")) and (b := case.best("floor"))]
-        if floors:
-            text = f"the time of a step over that of its matrix products alone{on}, called one by one."
-            found.append(Finding(between(floors, _short) + TIMES, text))
+        for standard in STANDARDS:
+            ratios = [ratio(*pair) for case in cases if (pair := standard.pair(case))]
+            if ratios:
+                text = f"the time of {standard.words}: a step of {standard.ours}{on}."
+                found.append(Finding(between(ratios) + TIMES, text))
     return found
 
 
 def _against_peers(cases: list[Case], on: str) -> list[Finding]:
-    """Return how often ours is ahead of the best peer, and the best and the worst of it."""
+    """Return how often the best of ours is ahead of the best peer, and the best and the worst of it."""
     pairs = [(a, b) for case in cases if (a := case.best("ours")) and (b := case.best("peer"))]
     if not pairs:
         return []

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Mark = Literal["", "ahead", "behind", "level", "gap", "ours"]
+Mark = Literal["", "ahead", "behind", "level", "gap", "ours", "fastest"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's text, and what it is: a ratio in our favour or not, a gap with its reason."""
+    """A cell's text, and what it is: a ratio in our favour or not, a time, a gap with its reason."""
 
     text: str
     mark: Mark = ""
@@ -71,7 +71,7 @@ def to_markdown(table: Table) -> str:
 
 def _in_markdown(cell: Cell) -> str:
     text = markdown(cell.text)
-    return f"**{text}**" if cell.mark in {"behind", "ahead"} else text
+    return f"**{text}**" if cell.mark in {"behind", "ahead", "fastest"} else text
 
 
 def markdown(text: str) -> str:

@@ -10,7 +10,7 @@ from benchmarks.report.markup import escaped, markdown, to_markdown
 from benchmarks.report.page import save
 from benchmarks.report.pictures import loops, peers
 from benchmarks.report.pictures.canvas import Picture
-from benchmarks.report.results import Results
+from benchmarks.report.results import Results, device
 from benchmarks.report.wording import gap_name
 
 START = '<!-- benchmarks: made by "python -m benchmarks report --readme" -->'
@@ -31,13 +31,8 @@ def section(results: Results, picture_folder: Path) -> str:
     drawn = [*heat, *([bars] if bars else [])]
     save(drawn, picture_folder)
     parts = [_image(picture, picture_folder) for picture in drawn]
-    main = tables.steps(results, "sgd", "cpu")
-    parts += (
-        ["Microseconds a step, SGD; behind ± half the distance of the quartiles:", to_markdown(main)]
-        if main.rows
-        else []
-    )
-    parts += _reasons(results)
+    for where in dict.fromkeys(device(case.values) for case in results.measured("peers")):
+        parts += _steps(results, where)
     fits = tables.fit_ratios(results)
     parts += (
         ["The time of `MLPClassifier(...).fit` on digits, ending at the same coefficients:", to_markdown(fits)]
@@ -58,11 +53,26 @@ def _image(picture: Picture, folder: Path) -> str:
     return f"**{markdown(picture.title)}**\n\n{image}"
 
 
-def _reasons(results: Results) -> list[str]:
+def _steps(results: Results, where: str) -> list[str]:
+    """Return the verdicts on SGD's steps, the times that they come from, and why there is none."""
+    verdicts, times = tables.verdicts(results, "sgd", where), tables.medians(results, "sgd", where)
+    if not verdicts.rows:
+        return []
+    on = "" if where == "cpu" else f", {where}"
+    return [
+        f"A step of SGD{on}, as ratios of times: below 1, what stands before the slash is the faster one.",
+        to_markdown(verdicts),
+        f"The same in microseconds{on}; the fastest in bold:",
+        to_markdown(times),
+        *_reasons(results, where),
+    ]
+
+
+def _reasons(results: Results, where: str) -> list[str]:
     gaps = [
         gap
         for gap in results.gaps
-        if gap.suite == "peers" and gap.case.get("optimizer") == "sgd" and gap.device == "cpu"
+        if gap.suite == "peers" and gap.case.get("optimizer") == "sgd" and gap.device == where
     ]
     said = dict.fromkeys(markdown(f"{gap.contender}, {gap_name(gap.kind)}: {gap.reason}") for gap in gaps)
     return ["\n".join(f"- {line}" for line in said)] if said else []

@@ -169,8 +169,8 @@ def ratio(row: Row, other: Row) -> float:
 
 
 def contenders(entries: Iterable[Entry]) -> list[str]:
-    """Return the names in the order in which they are shown: ours, by hand, the loops, peers, the floor."""
-    order = ("ours", "hand", "loops", "peer")
+    """Return the names in the order in which they are shown: ours, ours in a fit, by hand, loops, peers, the floor."""
+    order = ("ours", "fit", "hand", "loops", "peer")
     roles = {entry.contender: entry.role for entry in entries}
     return sorted(roles, key=lambda name: order.index(roles[name]) if roles[name] in order else len(order))
 

@@ -6,6 +6,7 @@ from benchmarks.report.grids import AxisLines, Heat
 from benchmarks.report.markup import Cell, Mark, Table, table
 from benchmarks.report.results import Case, Gap, Results, Row, Spread, Values, contenders, device, middle, ratio_spread
 from benchmarks.report.scaling import Axis, axes, shares
+from benchmarks.report.standards import STANDARDS, Standard
 from benchmarks.report.wording import (
     DASH,
     between,
@@ -16,6 +17,7 @@ from benchmarks.report.wording import (
     listing,
     number,
     percent,
+    short,
     size,
 )
 
@@ -44,7 +46,7 @@ def time_cell(case: Case, contender: str, scale: float = 1e6) -> Cell:
     """Return the time of a contender, in microseconds unless scaled otherwise, or why there is none."""
     row, gap = case.row(contender), case.gap(contender)
     if row is not None:
-        return Cell(spread_text(row.time, scale), "ours" if row.role == "ours" else "")
+        return Cell(spread_text(row.time, scale), "ours" if row.role in ("ours", "fit") else "")
     return gap_cell(gap) if gap else NONE
 
 
@@ -58,33 +60,77 @@ def against(case: Case, role: str, write: Callable[[Spread], str] = median_text)
     ours, other = case.best("ours"), case.best(role)
     if ours is None or other is None:
         return NONE
-    return verdict(ratio_spread(ours, other), f"{ours.contender} / {other.contender}", write)
+    return verdict(ratio_spread(ours, other), _over(ours, other), write)
 
 
-def over_floor(case: Case) -> Cell:
-    """Return our best over the matrix products alone."""
-    ours, floor = case.best("ours"), case.best("floor")
-    return Cell(number(ratio_spread(ours, floor).median)) if ours and floor else NONE
+def _over(row: Row, other: Row) -> str:
+    return f"{row.contender} / {other.contender}"
 
 
-def steps(results: Results, optimizer: str | None = None, where: str | None = None) -> Table:
-    """Return the main table: a line a network and optimizer, microseconds a step of everybody, and two ratios."""
-    cases = [
+def verdicts(results: Results, optimizer: str | None = None, where: str | None = None) -> Table:
+    """Return the main table: a line a network and optimizer, the best of ours, and what ours is held against."""
+    cases = _peers(results, optimizer, where)
+    standards = [standard for standard in STANDARDS if any(map(standard.pair, cases))]
+    rows: Iterable[list[Cell | str]] = (
+        [
+            case_name(_without(case, optimizer)),
+            *_best_of_ours(case),
+            *(_held(case, standard) for standard in standards),
+        ]
+        for case in cases
+    )
+    return table(
+        ["network", "best of ours", "/ best peer", *(standard.title for standard in standards)], rows, labels=2
+    )
+
+
+def _held(case: Case, standard: Standard) -> Cell:
+    pair = standard.pair(case)
+    if pair is None:
+        return NONE
+    found, who = ratio_spread(*pair), _over(*pair)
+    return Cell(number(found.median), reason=who) if standard.limit else verdict(found, who)
+
+
+def _peers(results: Results, optimizer: str | None, where: str | None) -> list[Case]:
+    return [
         case
         for case in results.measured("peers")
         if optimizer in (None, case.values.get("optimizer")) and where in (None, device(case.values))
     ]
+
+
+def _best_of_ours(case: Case) -> tuple[Cell, Cell]:
+    ours = case.best("ours")
+    return Cell(short(ours.contender)) if ours else NONE, against(case, "peer")
+
+
+def steps(results: Results, optimizer: str | None = None, where: str | None = None) -> Table:
+    """Return a line a network and optimizer: microseconds a step of everybody."""
+    cases = _peers(results, optimizer, where)
     names = contenders(entry for case in cases for entry in (*case.rows, *case.gaps))
     rows: Iterable[list[Cell | str]] = (
-        [
-            case_name(_without(case, optimizer)),
-            against(case, "peer"),
-            over_floor(case),
-            *(time_cell(case, name) for name in names),
-        ]
-        for case in cases
+        [case_name(_without(case, optimizer)), *(time_cell(case, name) for name in names)] for case in cases
     )
-    return table(["network", "ours / best peer", "ours / products", *(f"{name}, µs" for name in names)], rows)
+    return table(["network", *(f"{short(name)}, µs" for name in names)], rows)
+
+
+def medians(results: Results, optimizer: str, where: str = "cpu") -> Table:
+    """Return the same without spreads, fits and reasons, and with the fastest marked."""
+    cases = _peers(results, optimizer, where)
+    names = contenders(row for case in cases for row in case.rows if row.role != "fit")
+    rows: Iterable[list[Cell | str]] = (
+        [case_name(_without(case, optimizer)), *(_median(case, name) for name in names)] for case in cases
+    )
+    return table(["network", *map(short, names)], rows)
+
+
+def _median(case: Case, name: str) -> Cell:
+    row = case.row(name)
+    fastest = min((row.median for row in case.rows if row.role not in ("fit", "floor")), default=0.0)
+    if row is None:
+        return NONE
+    return Cell(number(row.median * 1e6), "fastest" if row.median == fastest and row.role != "floor" else "")
 
 
 def _without(case: Case, optimizer: str | None) -> Values:

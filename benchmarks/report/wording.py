@@ -80,6 +80,11 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
+def short(contender: str) -> str:
+    """Return a contender's name without what all of ours have in front."""
+    return contender.removeprefix("backprop_xp, ").removeprefix("backprop_xp ")
+
+
 def case_name(case: Mapping[str, Any]) -> str:
     """Return a case in words: "784-128-10, batch 128, sgd"."""
     plain, counted = {"shape", "data", "optimizer", "dtype"}, {"rows", "epochs"}

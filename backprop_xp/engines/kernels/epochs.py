@@ -25,6 +25,8 @@ Compile = Callable[[str], Callable[[str], Any]]
 
 _REHEARSALS = 2
 
+_PACE = 64  # steps between two calls of a listener that need not hear of every one
+
 
 class Epochs:
     """The steps of an epoch, captured.
@@ -80,10 +82,11 @@ class Epochs:
         memory.load(list(leaves(state)), order)
         device.follow()
         interruption: BaseException | None = None
+        every = _PACE if getattr(on_batch, "paced", False) else 1
         try:
             for n in range(self._n_batches):
                 self._graphs[self._sizes[n], n % 2]()
-                if on_batch is not None:
+                if on_batch is not None and (n % every == 0 or n == self._n_batches - 1):
                     device.hand_over()
                     on_batch(n, memory.loss(n))
         except (KeyboardInterrupt, StopTraining) as error:

@@ -62,8 +62,9 @@ def draw_bars(figure: Figure, panels: Sequence[Panel], label: str = "", base: fl
         axes.spines["bottom"].set_visible(False)
         axes.axvline(base or 0, color=ink("soft"), linewidth=1)
         for row, bar in enumerate(panel.bars):
+            name = shortened(bar.contender.removeprefix("backprop_xp, "), 24)
             write(
-                figure, NAMES_WIDTH + 2, top + 24 + BAR * (row + 0.5), shortened(bar.contender, 24), ha="right",
+                figure, NAMES_WIDTH + 2, top + 24 + BAR * (row + 0.5), name, ha="right",
                 size=SMALL, weight="bold" if bar.bold else "normal", color=ink("ink" if bar.bold else "soft"),
             )  # fmt: skip
             _bar(axes, row, bar, base)

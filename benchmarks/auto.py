@@ -1,0 +1,169 @@
+"""The rule of engine "auto": its costs as they are fitted to results, and what it would choose in every case."""
+
+import math
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from backprop_xp.engines import auto
+from backprop_xp.engines.auto import Cost, Work
+from backprop_xp.errors import InputError
+from benchmarks.contenders import ENGINES
+from benchmarks.report.results import Case, Results, Values, device
+from benchmarks.report.wording import case_name
+
+DTYPE = "float32"  # that the peers and loops suites measure engines with
+ALLOWED = 1.05  # times the time of the best engine
+MANY = 10**9  # steps, of which no start matters
+_PARTS = Cost._fields[1:]
+
+
+class Sample(NamedTuple):
+    """Seconds a step of each engine in a case; inf for one that was left out of it."""
+
+    name: str
+    work: Work
+    seconds: Mapping[str, float]
+
+
+class Chosen(NamedTuple):
+    """The engine taken in a case, the best one, and the time of the one over the other's: inf if it was left out."""
+
+    name: str
+    engine: str
+    best: str
+    times: float
+
+
+def samples(results: Results, backend: str = "numpy") -> list[Sample]:
+    """Return the cases of the peers and loops suites in which several engines were measured on arrays of a backend.
+
+    Parameters
+    ----------
+    results : Results
+    backend : str
+    """
+    found = []
+    for case in (*results.measured("peers"), *results.measured("loops")):
+        if not _is_of(case.values, backend):
+            continue
+        seconds = {engine: row.median for name, engine in ENGINES[backend].items() if (row := case.row(name))}
+        if len(seconds) > 1:
+            seconds |= {engine: math.inf for name, engine in ENGINES[backend].items() if case.gap(name)}
+            found.append(Sample(case_name(case.values), _work(case, backend), seconds))
+    return found
+
+
+def _is_of(case: Values, backend: str) -> bool:
+    """Return whether the engines had such arrays there: on CUDA, jax and torch had their own, under the same names."""
+    return (device(case) == "cpu") == (backend == "numpy")
+
+
+def _work(case: Case, backend: str) -> Work:
+    shape = str(case.values.get("shape") or f"64-{case.values.get('hidden')}-10")
+    return Work(tuple(map(int, shape.split("-"))), int(case.values["batch"]), MANY, DTYPE, backend)
+
+
+def starts(results: Results, backend: str = "numpy") -> dict[str, float]:
+    """Return each engine's seconds before its first step, the median over the cases that say so.
+
+    Parameters
+    ----------
+    results : Results
+    backend : str
+    """
+    found: dict[str, list[float]] = {}
+    for row in results.rows:
+        if row.contender in ENGINES[backend] and _is_of(row.case, backend) and row.extra.get("start") is not None:
+            found.setdefault(ENGINES[backend][row.contender], []).append(float(row.extra["start"]))
+    return {engine: median(seconds) for engine, seconds in found.items()}
+
+
+def costs(found: Iterable[Sample], start: Mapping[str, float]) -> dict[str, Cost]:
+    """Return the costs of every engine: least squares of relative errors, none of them negative.
+
+    Parameters
+    ----------
+    found : iterable of Sample
+    start : mapping of engine to seconds
+    """
+    measured: dict[str, list[tuple[list[float], float]]] = {}
+    for sample in found:
+        for engine, seconds in sample.seconds.items():
+            if seconds < math.inf:
+                measured.setdefault(engine, []).append((_features(sample.work), seconds))
+    return {
+        engine: _fitted(np.asarray([features for features, _ in pairs]), [s for _, s in pairs], start.get(engine, 0.0))
+        for engine, pairs in measured.items()
+    }
+
+
+def _features(work: Work) -> list[float]:
+    """Return what a step costs where one part of the costs is 1 and the others 0."""
+    nothing, step = Cost(*[0.0] * len(Cost._fields)), work._replace(n_steps=1)
+    return [nothing._replace(**{part: 1.0}).of(step) for part in _PARTS]
+
+
+def _fitted(features: NDArray[np.float64], seconds: list[float], start: float) -> Cost:
+    relative = features / np.asarray(seconds)[:, None]
+    scale = np.maximum(np.linalg.norm(relative, axis=0), 1e-300)  # parts differ by nine orders of magnitude
+    parts, _ = nnls(relative / scale, np.ones(len(seconds)))
+    return Cost(*(float(f"{value:.3g}") for value in (start, *parts / scale)))
+
+
+def chosen(found: Iterable[Sample], of: Mapping[str, Cost]) -> list[Chosen]:
+    """Return what the rule takes for long runs, case by case.
+
+    Parameters
+    ----------
+    found : iterable of Sample
+    of : mapping of engine to Cost
+    """
+    made = []
+    for name, work, seconds in found:
+        engine = min(of.keys() & seconds, key=lambda engine: of[engine].of(work))
+        best = min(seconds, key=lambda engine: seconds[engine])
+        made.append(Chosen(name, engine, best, seconds[engine] / seconds[best]))
+    return made
+
+
+def text(results: Results) -> str:
+    """Return the costs as the literal that stands in backprop_xp/engines/auto.py, and the choices that follow.
+
+    Parameters
+    ----------
+    results : Results
+
+    Raises
+    ------
+    InputError
+        If no two engines were measured in any case.
+    """
+    literal, choices = [], []
+    for backend in ENGINES:
+        if found := samples(results, backend):
+            of = costs(found, starts(results, backend))
+            literal += [
+                f'    ("{backend}", "{DTYPE}"): {{',
+                *(f'        "{name}": {of[name]},' for name in of),
+                "    },",
+            ]
+            choices += ["", *_said(f"on {backend}, as fitted here", chosen(found, of))]
+            if (backend, DTYPE) in auto.COSTS:
+                choices += ["", *_said(f"on {backend}, as it is", chosen(found, auto.COSTS[backend, DTYPE]))]
+    if not literal:
+        raise InputError("these results have no times of several engines: python -m benchmarks run peers loops")
+    return "\n".join(["COSTS: dict[tuple[str, str], dict[str, Cost]] = {", *literal, "}", *choices])
+
+
+def _said(title: str, choices: list[Chosen]) -> list[str]:
+    worst = max(choices, key=lambda choice: choice.times)
+    over = sum(choice.times > ALLOWED for choice in choices)
+    lines = [f"{choice.name:<44}{choice.engine:<12}{choice.best:<12}{choice.times:.3f}" for choice in choices]
+    head = f"{'the rule ' + title:<44}{'takes':<12}{'best':<12}times the best"
+    limit = f"{over} of {len(choices)} over {ALLOWED}; at worst {worst.times:.3f}, {worst.name}"
+    return [head, *lines, limit]

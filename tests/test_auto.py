@@ -1,0 +1,156 @@
+"""The rule of engine "auto": held to the committed measurements, and to what is installed; and how it is fitted."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from backprop_xp.engines import auto, choose
+from backprop_xp.engines.auto import Cost, Work
+from backprop_xp.errors import InputError
+from benchmarks import auto as fitting
+from benchmarks.auto import Sample
+from benchmarks.report import results
+
+COMMITTED = Path(__file__).parent.parent / "benchmarks" / "results" / "amd-epyc-2-cores"
+COSTS = {
+    "eager": Cost(start=0.0, step=1e-5, layer=1e-6, product=0.005, unit=0.001, weight=0.0005),
+    "jax": Cost(start=1.0, step=1e-6, layer=5e-7, product=0.004, unit=0.001, weight=0.002),
+    "loops": Cost(start=3.0, step=0.0, layer=1e-7, product=0.02, unit=0.005, weight=0.001),
+}
+TINY = Work((2, 4, 2), 4, 10**7, "float32", "numpy")
+LARGE = Work((1024, 1024, 10), 1024, 10**6, "float32", "numpy")
+
+
+@pytest.fixture
+def costs(monkeypatch):
+    """Costs that are made up, of libraries that are there."""
+    monkeypatch.setattr(auto, "COSTS", {("numpy", "float32"): COSTS})
+    monkeypatch.setattr(auto, "_LIBRARIES", dict.fromkeys(auto._LIBRARIES, "math"))
+    return COSTS
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return fitting.samples(results.load(COMMITTED))
+
+
+def test_the_rule_is_within_a_twentieth_of_the_best_engine_at_every_committed_shape(measured, monkeypatch):
+    monkeypatch.setattr(auto, "_LIBRARIES", dict.fromkeys(auto._LIBRARIES, "math"))
+    shapes = [sample for sample in measured if "hidden" not in sample.name]  # of the peers suite
+    assert len(shapes) >= 8, "benchmarks/results/amd-epyc-2-cores/peers.json has no times of engines"
+    times = {}
+    for name, work, seconds in shapes:
+        engine = choose("auto", work).engine
+        times[name] = seconds.get(engine, math.inf) / min(seconds.values())
+    assert {name: over for name, over in times.items() if over > fitting.ALLOWED} == {}
+
+
+def test_what_ends_first_is_chosen_and_why(costs):
+    tiny, large = choose("auto", TINY), choose("auto", LARGE)
+    assert (tiny.engine, large.engine) == ("loops", "jax")
+    expected, of_eager = costs["jax"].of(LARGE), costs["eager"].of(LARGE)
+    assert large.reason == f"{expected:.2g} s expected, {of_eager:.2g} s of eager"
+
+
+@pytest.mark.parametrize("work", [TINY, LARGE])
+def test_an_engine_that_cannot_be_started_is_never_chosen(costs, monkeypatch, work):
+    before = choose("auto", work).engine
+    monkeypatch.setitem(auto._LIBRARIES, before, "no_such_library")
+    assert choose("auto", work).engine != before
+    for engine in auto._LIBRARIES:
+        monkeypatch.setitem(auto._LIBRARIES, engine, "no_such_library")
+    assert choose("auto", work) == ("eager", "no other is expected to end sooner, at float32")
+
+
+def test_few_steps_are_taken_at_once(costs):
+    chosen = [choose("auto", TINY._replace(n_steps=n)).engine for n in (1, 10**4, 10**6, 10**7)]
+    assert chosen == ["eager", "eager", "jax", "loops"]
+
+
+@pytest.mark.parametrize(("field", "value"), [("backend", "array_api_strict"), ("dtype", "float64")])
+def test_what_was_not_measured_is_eager(costs, field, value):
+    work = LARGE._replace(**{field: value})
+    assert choose("auto", work) == ("eager", f"no other was measured on {work.backend}, at {work.dtype}")
+
+
+def test_a_named_engine_is_taken(costs):
+    assert choose("torch", TINY) == ("torch", "as asked for")
+
+
+# Fitting
+
+
+def made_up(engines=tuple(COSTS)):
+    works = [
+        Work(widths, batch, fitting.MANY, "float32", "numpy")
+        for widths in ((2, 4, 2), (64, 64, 10), (784, 128, 10), (784, 512, 512, 10), (64, 8, 10), (1024, 2048, 10))
+        for batch in (4, 32, 256)
+    ]
+    return [
+        Sample(str((w.widths, w.batch_size)), w, {name: COSTS[name].of(w) / w.n_steps for name in engines})
+        for w in works
+    ]
+
+
+def test_the_costs_that_times_were_made_from_are_found_again():
+    found = fitting.costs(made_up(), {name: cost.start for name, cost in COSTS.items()})
+    for name, cost in COSTS.items():
+        assert list(found[name]) == pytest.approx(list(cost), rel=0.02, abs=1e-8)
+    assert max(choice.times for choice in fitting.chosen(made_up(), found)) == 1.0
+
+
+def test_an_engine_that_was_left_out_is_no_sample_and_a_choice_that_fails():
+    samples = made_up()
+    best = next(sample for sample in samples if min(sample.seconds, key=sample.seconds.get) == "jax")
+    left_out = best._replace(seconds={**best.seconds, "jax": math.inf})
+    found = fitting.costs([left_out if sample is best else sample for sample in samples], {})
+    assert found["jax"].product == pytest.approx(COSTS["jax"].product, rel=0.02)
+    (choice,) = fitting.chosen([left_out], found)
+    assert (choice.engine, choice.times) == ("jax", math.inf)
+
+
+def row(contender, case, seconds, **extra):
+    return results.Row(
+        "peers", case, contender, "ours", "step", results.Spread(seconds, seconds, seconds), (), {**extra}
+    )
+
+
+@pytest.fixture
+def some():
+    """Results of two networks and two engines, one of which was left out at the larger; and of jax on CUDA."""
+    rows, gaps = [], []
+    for shape, batch, eager, loops in (("2-4-2", 4, 2e-5, 2e-7), ("784-128-10", 128, 4e-4, None)):
+        case = {"shape": shape, "batch": batch, "optimizer": "sgd", "device": "cpu"}
+        rows.append(row("backprop_xp on NumPy", case, eager, start=0.001))
+        if loops:
+            rows.append(row("backprop_xp, engine loops", case, loops, start=3.0))
+        else:
+            gaps.append(results.Gap("peers", case, "backprop_xp, engine loops", "ours", "unfit", "too large"))
+        rows.append(row("backprop_xp, engine jax", case, 2 * eager, start=1.0 + batch))
+        rows.append(row("backprop_xp, engine jax", {**case, "device": "cuda"}, 1e-9, start=99.0))
+    return results.Results((), tuple(rows), tuple(gaps))
+
+
+def test_results_become_samples_and_starts(some):
+    small, large = fitting.samples(some)
+    assert small.work == TINY._replace(n_steps=fitting.MANY)
+    assert small.seconds == {"eager": 2e-5, "loops": 2e-7, "jax": 4e-5}
+    assert large.seconds == {"eager": 4e-4, "loops": math.inf, "jax": 8e-4}
+    assert fitting.starts(some) == {"eager": 0.001, "loops": 3.0, "jax": 67.0}
+    assert fitting.samples(some, "cupy") == []
+
+
+def test_what_is_printed_can_be_pasted(some):
+    text = fitting.text(some)
+    literal = text[text.index("= {") + 2 : text.index("\n}\n") + 2]
+    pasted = eval(literal, {"Cost": Cost})
+    found = fitting.costs(fitting.samples(some), fitting.starts(some))
+    assert pasted == {("numpy", "float32"): found}
+    assert "2-4-2, batch 4, sgd" in text
+    assert "at worst" in text
+
+
+def test_results_without_engines_are_refused():
+    with pytest.raises(InputError, match="no times of several engines: python -m benchmarks run peers loops"):
+        fitting.text(results.Results((), (), ()))
