@@ -276,21 +276,22 @@ class Library(NamedTuple):
 
 _ADDS = {
     "cupy": ("--device cuda: training on NVIDIA GPUs", "cuda12"),
-    "jax": ("--backend jax: compiled by XLA; CPU, CUDA, TPU", "jax"),
-    "torch": ("--backend torch: PyTorch tensors; CPU and CUDA", "torch"),
+    "jax": ("--engine jax, --backend jax: compiled by XLA; CPU, CUDA, TPU", "jax"),
+    "torch": ("--engine torch, --backend torch: PyTorch tensors; CPU and CUDA", "torch"),
+    "numba": ("--engine loops: scalar loops, compiled, for tiny networks", "numba"),
     "array_api_strict": ("--backend array_api_strict: the standard and nothing else, for tests", "test"),
 }
 
 
 def installed() -> list[Library]:
-    """Return each optional array library: its version, the devices it sees, and the command that installs it."""
+    """Return each optional library: its version, the devices it sees, and the command that installs it."""
     rows = []
     for name, (adds, extra) in _ADDS.items():
         if importlib.util.find_spec(name) is None:
             rows.append(Library(name, None, "", adds, install(extra)))
             continue
-        labels = []
-        for device in ("cpu", "cuda"):
+        labels = ["cpu"] if name == "numba" else []
+        for device in () if name == "numba" else ("cpu", "cuda"):
             try:
                 labels.append(select(device, name).label)
             except InputError as error:

@@ -5,7 +5,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -158,21 +158,32 @@ def tell(callbacks: Iterable[Callback], news: Callable[[Callback], None], stop: 
             stop(str(reason) or "callback")
 
 
-def batch_listener(callbacks: Iterable[Callback], stop: Callable[[str], None]) -> Callable[[int, Any], None] | None:
-    """Return what an engine is to call after each step, or None if no callback overrides `on_batch_end`.
+class BatchListener:
+    """What an engine calls after a step, on behalf of the callbacks that override `on_batch_end`.
 
-    StopTraining is passed on to the engine once `stop` has heard the reason. The function's attribute `paced` says
-    whether all are content to be called now and then.
+    StopTraining is passed on to the engine once `stop` has heard the reason.
+
+    Attributes
+    ----------
+    paced : bool
+        Whether all are content to be called now and then.
     """
-    listening = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
 
-    def listen(batch: int, loss: Any) -> None:
-        for callback in listening:
+    def __init__(self, callbacks: Sequence[Callback], stop: Callable[[str], None]) -> None:
+        self.paced = all(callback.paced for callback in callbacks)
+        self._callbacks, self._stop = callbacks, stop
+
+    def __call__(self, batch: int, loss: Any) -> None:
+        """Tell every callback."""
+        for callback in self._callbacks:
             try:
                 callback.on_batch_end(batch, loss)
             except StopTraining as reason:
-                stop(str(reason) or "callback")
+                self._stop(str(reason) or "callback")
                 raise
 
-    listen.paced = all(callback.paced for callback in listening)  # type: ignore[attr-defined]
-    return listen if listening else None
+
+def batch_listener(callbacks: Iterable[Callback], stop: Callable[[str], None]) -> BatchListener | None:
+    """Return what an engine is to call after each step, or None if no callback overrides `on_batch_end`."""
+    listening = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
+    return BatchListener(listening, stop) if listening else None

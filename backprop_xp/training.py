@@ -290,7 +290,10 @@ class Trainer:
         """Choose the engine for these data; one that is there already keeps what it has compiled."""
         batch_size = min(self.batch_size, self.n_samples)
         n_steps = self.epochs * -(-self.n_samples // batch_size)
-        work = engines.Work(self.network.widths, batch_size, n_steps, self.dtype, self.backend.name, self.precision)
+        work = engines.Work(
+            self.network.widths, batch_size, n_steps, self.dtype, self.backend.name, self.precision, self.epochs,
+            every_step=self._on_batch is not None and not self._on_batch.paced,
+        )  # fmt: skip
         choice = engines.choose(self.engine, work)
         if self._engine is None or choice.engine != self._engine.name:
             self._engine = engines.select(choice.engine, say=self._note, precision=self.precision)

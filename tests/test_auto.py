@@ -74,6 +74,22 @@ def test_what_was_not_measured_is_eager(costs, field, value):
     assert choose("auto", work) == ("eager", f"no other was measured on {work.backend}, at {work.dtype}")
 
 
+def test_short_epochs_are_not_worth_compiled_ones(costs):
+    assert choose("auto", LARGE._replace(widths=(2, 2), batch_size=4, n_steps=10**6, n_epochs=10**6)).engine == "eager"
+    assert choose("auto", TINY._replace(n_epochs=TINY.n_steps // 1000)).engine == "loops"
+
+
+def test_steps_that_a_callback_hears_of_are_eager(costs):
+    assert choose("auto", LARGE._replace(every_step=True)) == ("eager", "a callback hears of every step")
+
+
+def test_a_precision_brings_an_engine_that_has_it(costs):
+    assert choose("auto", LARGE._replace(backend="cupy", precision="tf32")).engine == "cuda_graph"
+    assert choose("auto", LARGE._replace(backend="torch", precision="bfloat16")).engine == "torch"
+    with pytest.raises(InputError, match="numpy multiplies in float32 or float64, not in tf32"):
+        choose("auto", LARGE._replace(precision="tf32"))
+
+
 def test_a_named_engine_is_taken(costs):
     assert choose("torch", TINY) == ("torch", "as asked for")
 

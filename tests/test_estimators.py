@@ -810,3 +810,17 @@ def test_a_device_that_is_not_there_is_refused_before_the_first_fit_also_in_a_wo
     assert unfitted.device == "cuda:99"
     with pytest.raises(InputError, match="cuda"):
         unfitted.fit(DIGITS, LABELS)
+
+
+@pytest.mark.parametrize("engine", ["jax", "torch", "loops"])
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_every_engine_gives_the_same_fit(solver, engine):
+    pytest.importorskip({"loops": "numba"}.get(engine, engine))
+    X, y = DIGITS[:, 20:40], LABELS
+    settings = {"hidden_layer_sizes": (7,), "solver": solver, "max_iter": 10, "random_state": 0, "batch_size": 40}
+    expected = MLPClassifier(**settings).fit(X, y)
+    actual = MLPClassifier(**settings, engine=engine).fit(X, y)
+    np.testing.assert_allclose(actual.loss_curve_, expected.loss_curve_, rtol=1e-10)
+    for W, V in zip(actual.coefs_, expected.coefs_, strict=True):
+        np.testing.assert_allclose(W, V, rtol=1e-8, atol=1e-12)
+        assert W.flags.writeable

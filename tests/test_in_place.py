@@ -138,7 +138,7 @@ def test_what_is_given_and_what_was_returned_stay_as_they_are():
     engine, step, state = engine_and_step()
     X, Y = data("float64")
     kept = [np.copy(array) for array in (*leaves(state), X, Y)]
-    batches = IndexBatches(epoch_order(0, 1, N), N, 8)
+    batches = IndexBatches(epoch_order(0, 1, N), N, 4)
     first = engine.run(step, *state, X, Y, batches)
     for _ in range(60):  # beyond the steps before a program is made
         last = engine.run(step, *state, X, Y, batches)
@@ -157,10 +157,10 @@ def test_a_program_is_made_once_steps_are_many(monkeypatch):
     X, Y = data("float64")
     n_steps = 0
     while not made and n_steps < 10_000:
-        n_steps += engine.run(step, *state, X, Y, IndexBatches(None, N, 8))[2].shape[0]
+        n_steps += engine.run(step, *state, X, Y, IndexBatches(None, N, 4))[2].shape[0]
     assert 256 < n_steps < 300
     for _ in range(5):
-        engine.run(step, *state, X, Y, IndexBatches(None, N, 8))
+        engine.run(step, *state, X, Y, IndexBatches(None, N, 4))
     assert len(made) == 2  # of full batches, and of the short one
 
 
@@ -168,9 +168,9 @@ def test_a_rate_changed_between_epochs_is_used():
     engine, step, (params, opt_state) = engine_and_step(bx.sgd(0.1))
     X, Y = data("float64")
     for _ in range(100):
-        engine.run(step, params, opt_state, X, Y, IndexBatches(None, N, 8))
+        engine.run(step, params, opt_state, X, Y, IndexBatches(None, N, 4))
     frozen, _, _ = engine.run(
-        step, params, opt_state._replace(learning_rate=np.zeros(())), X, Y, IndexBatches(None, N, 8)
+        step, params, opt_state._replace(learning_rate=np.zeros(())), X, Y, IndexBatches(None, N, 4)
     )
     for one, other in zip(leaves(frozen), leaves(params), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -14,8 +14,9 @@ from backprop_xp.namespaces import NUMPY, namespace_of
 
 Array = Any
 
-# A program takes as long to make as some hundred small steps; of a large step, it saves more than that.
-_MANY, _LARGE = 256, 2**18  # steps; numbers in the parameters
+# A program takes as long to make as some hundred small steps, and its state as long to bring in and out as it saves in
+# a few of them; of a large step, it saves more than that.
+_MANY, _IN_A_RUN, _LARGE = 256, 8, 2**18  # steps, steps, numbers in the parameters
 
 # glibc returns freed memory to the system above a threshold, so that each step's temporaries would be mapped, faulted
 # in and unmapped anew. It raises the threshold to the size of a mapped block that is freed, up to 32 MiB (mallopt(3),
@@ -51,7 +52,7 @@ class Eager:
     ) -> tuple[Any, Any, Array]:
         """Run a step for every batch: see `engines.Engine.run`."""
         self._n_steps += batches.n_batches
-        if namespace_of(X) is NUMPY and step is not self._untraceable and self._pays(params):
+        if namespace_of(X) is NUMPY and step is not self._untraceable and self._pays(params, batches):
             if self._in_place is None or self._in_place.step is not step:
                 self._in_place = InPlace(step)
             try:
@@ -61,8 +62,9 @@ class Eager:
                 self._untraceable = step
         return _run_as_it_is(step, (params, opt_state), X, _slices(X, Y, weight, batches), on_batch)
 
-    def _pays(self, params: Any) -> bool:
-        return self._n_steps > _MANY or sum(leaf.size for leaf in leaves(params)) > _LARGE
+    def _pays(self, params: Any, batches: IndexBatches) -> bool:
+        many = self._n_steps > _MANY and batches.n_batches >= _IN_A_RUN
+        return many or sum(leaf.size for leaf in leaves(params)) > _LARGE
 
 
 def _run_as_it_is(

@@ -68,8 +68,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         are computed where they lie.
     backend : str, optional
         "numpy", "cupy", "jax", "torch", "array_api_strict". None is NumPy on the CPU and CuPy on CUDA.
-    engine : str, default "auto"
-        How steps are run.
+    engine : "auto" (default), "eager", "jax", "torch", "loops" or "cuda_graph"
+        How the steps of sgd, rmsprop, adam and adamw are run. "auto" is "eager": scikit-learn's very numbers.
     loss : "log_loss" (default) or "squared_error"
         squared_error: of the probabilities (the Brier score).
     class_weight : dict, "balanced" or None

@@ -7,7 +7,7 @@ import array_api_compat
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_data
 
-from backprop_xp import backends
+from backprop_xp import backends, engines
 from backprop_xp.errors import InputError
 from backprop_xp.namespaces import is_sparse, namespace_of
 from backprop_xp.training_data import TrainingData
@@ -31,7 +31,7 @@ def place_of(estimator: Any, X: Any, dtype: str) -> backends.Backend:
     device, backend = estimator.device, estimator.backend
     if on_host(X):
         device = device or os.environ.get(backends.DEVICE_VARIABLE) or ("cpu" if backend != "cupy" else "cuda")
-        return backends.select(device, backend, dtype)
+        return backends.select(device, engines.backend_for(estimator.engine, device, backend), dtype)
     place = backends.of(X)
     if backend not in (None, place.name) or device not in (None, "auto", place.label, place.label.partition(":")[0]):
         raise InputError(

@@ -65,8 +65,8 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         are computed where they lie.
     backend : str, optional
         "numpy", "cupy", "jax", "torch", "array_api_strict". None is NumPy on the CPU and CuPy on CUDA.
-    engine : str, default "auto"
-        How steps are run.
+    engine : "auto" (default), "eager", "jax", "torch", "loops" or "cuda_graph"
+        How the steps of sgd, rmsprop, adam and adamw are run. "auto" is "eager": scikit-learn's very numbers.
     dropout : float in [0, 1), default 0
         Share of each hidden layer's units dropped in each step.
     clip_norm : float, optional

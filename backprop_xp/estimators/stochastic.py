@@ -90,7 +90,8 @@ class StochasticFit:
         self._settings = SimpleNamespace(**estimator._optimizer_settings)
         rule = _optimizer(self._settings, self._batch_size, self._n_samples)
         n_weights = sum(W.shape[0] * W.shape[1] for W, _ in params)
-        self._packed = n_weights <= _PACKED_UP_TO and not rule.weight_decay
+        engine = "eager" if estimator.engine == "auto" else estimator.engine
+        self._packed = engine == "eager" and n_weights <= _PACKED_UP_TO and not rule.weight_decay
         self._unpack = packing.unpacker(network.shapes)
         self._state: Any = packing.pack(params) if self._packed else params
         self._opt_state = self._first_state(rule)
@@ -99,7 +100,7 @@ class StochasticFit:
             network, self._head, rule, l2=estimator.alpha, l2_per_batch=True, clip_norm=estimator.clip_norm,
             dropout=estimator.dropout, seed=estimator._dropout_seed, packed=self._packed,
         )  # fmt: skip
-        self._engine = engines.select("eager" if estimator.engine == "auto" else estimator.engine)
+        self._engine = engines.select(engine)
         self._score = _scorer(estimator)
         callbacks = [as_callback(callback) for callback in estimator.callbacks or ()]
         self._callbacks = [*callbacks, *([PrintProgress()] if estimator.progress else [])]
