@@ -1,6 +1,7 @@
 """Which array-API namespace an array answers to, resolved as cheaply as a training step needs it."""
 
 import operator
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -29,9 +30,8 @@ def _astype(array: Any, dtype: Any) -> Any:
 
 # NumPy's own namespace conforms since 2.1. But its `sum`, `max` and `matrix_transpose` are Python functions around a
 # ufunc's reduction or an attribute, and `matmul` finds its loop more slowly than `dot`: 0.3 to 1 microsecond a call,
-# which at small sizes is the step. The same arguments give the same results here, but a reduction must name its axis:
-# a ufunc's default is the first, not all. A module, since attributes are looked up fastest in a module without a
-# `__getattr__`, which NumPy's own has.
+# which at small sizes is the step. The same arguments give the same results here. A module, since attributes are looked
+# up fastest in a module without a `__getattr__`, which NumPy's own has.
 NUMPY = ModuleType("numpy_without_wrappers", "NumPy, less its wrappers where a training step feels them.")
 vars(NUMPY).update(
     {
@@ -39,10 +39,10 @@ vars(NUMPY).update(
         "astype": _astype,
         "matmul": _matmul,
         "matrix_transpose": operator.attrgetter("mT"),
-        "max": np.maximum.reduce,
+        "max": partial(np.maximum.reduce, axis=None),
         "reshape": _reshape,
         "stack": _stack,
-        "sum": np.add.reduce,
+        "sum": partial(np.add.reduce, axis=None),
     }
 )
 

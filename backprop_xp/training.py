@@ -167,7 +167,11 @@ class Trainer:
         self._weight: NDArray[Any] | None = None
         self.notes: list[str] = []
         engines.check_precision(precision, dtype)
-        self._engine = None if engine == "auto" else engines.select(engine, say=self._note, precision=precision)
+        self._engine: engines.Engine | None = None  # there is one while `fit` runs
+        if engine != "auto":
+            engines.select(engine, precision=precision)  # what it needs may be missing
+        else:
+            engines.choose(engine, engines.Work(network.widths, 1, 0, dtype, self.backend.name, precision))
         self._step = make_step(
             network, self.loss, self.optimizer,
             l2=l2, clip_norm=clip_norm, multipliers=multipliers, dropout=dropout, seed=seed,
@@ -274,6 +278,7 @@ class Trainer:
             except KeyboardInterrupt:
                 self.stopped = "interrupted"
             finally:
+                self._engine = None  # and with it what it kept of the data
                 self.history = {name: np.array([r[name] for r in records]) for name in (records or [{}])[0]}
                 if self.patience is not None and best.epoch:
                     self.params, self.kept_epoch = best.params, best.epoch
@@ -294,11 +299,24 @@ class Trainer:
             self.network.widths, batch_size, n_steps, self.dtype, self.backend.name, self.precision, self.epochs,
             every_step=self._on_batch is not None and not self._on_batch.paced,
         )  # fmt: skip
-        choice = engines.choose(self.engine, work)
-        if self._engine is None or choice.engine != self._engine.name:
-            self._engine = engines.select(choice.engine, say=self._note, precision=self.precision)
+        self._take(engines.choose(self.engine, work))
+
+    def _take(self, choice: engines.Choice) -> None:
+        self._engine = engines.select(choice.engine, say=self._note, precision=self.precision)
         self.choice = choice
         self._note(f"engine {choice.engine}: {choice.reason}")
+
+    def _run(self, opt_state: Any, data: TrainingData, batches: IndexBatches) -> tuple[Params, Any, Array]:
+        """Run an epoch; an engine that was chosen for the user, and cannot run this step, makes way for eager."""
+        assert self._engine is not None
+        given = self._step, self.params, opt_state, data.X, data.Y, batches
+        try:
+            return self._engine.run(*given, weight=data.weight, on_batch=self._on_batch)
+        except InputError as error:
+            if self.engine != "auto" or self._engine.name == "eager":
+                raise
+            self._take(engines.Choice("eager", str(error)))
+            return self._engine.run(*given, weight=data.weight, on_batch=self._on_batch)
 
     def _note(self, line: str) -> None:
         self.notes.append(line)
@@ -348,13 +366,10 @@ class Trainer:
             order = backends.to_device(epoch_order(self.seed, epoch, n_samples), self.backend)
         batches = IndexBatches(order, n_samples, batch_size)
         try:
-            assert self._engine is not None
-            params, opt_state, losses = self._engine.run(
-                self._step, self.params, opt_state, data.X, data.Y, batches, weight=data.weight, on_batch=self._on_batch
-            )
+            params, opt_state, losses = self._run(opt_state, data, batches)
         except StopTraining:  # before the first step: nothing has changed
             return self.params, opt_state, None
-        if losses.shape[0] < batches.n_batches:
+        if self._engine is not None and self._engine.interrupted:
             self.stopped = self.stopped or "interrupted"
         return params, opt_state, backends.to_host(losses)
 

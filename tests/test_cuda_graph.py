@@ -69,7 +69,7 @@ def test_a_thousand_steps_with_dropout_and_short_last_batches(name, dtype, limit
         {"optimizer": bx.adamw(schedules.warmup_cosine(0.1, 3, 10)), "multipliers": ((0.0, 2.0), (0.5, 1.0))},
         {"widths": (6, 3)}, {"widths": (6, 8, 8, 8, 3)}, {"n": 33}, {"n": 32}, {"n": 5}, {"n": 1},
     ],
-    ids=str,
+    ids=", ".join,
 )  # fmt: skip
 def test_steps_of_every_kind(settings):
     for keywords in ({}, {"shuffle": False}, {"weight": np.linspace(0.5, 2.0, settings.get("n", N))}):

@@ -1,6 +1,7 @@
 """The engines beside each other: one trajectory, chosen by a flag, from Python and through the trainer."""
 
 import importlib.util
+import signal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from backprop_xp.batches import IndexBatches, epoch_order
 from backprop_xp.callbacks import Callback
 from backprop_xp.engines.tracing import leaves
 from backprop_xp.errors import InputError
+from backprop_xp.losses import Loss
 
 NEEDS = {"jax": "jax", "torch": "torch", "loops": "numba"}
 OTHERS = ["jax", "torch", "loops", pytest.param("cuda_graph", marks=pytest.mark.gpu)]
@@ -114,6 +116,9 @@ def test_a_paced_callback_is_called_now_and_then_and_another_at_every_step(name,
     ({"engine": "jaxx"}, "did you mean 'jax'"),
     ({"engine": "loops", "backend": "torch"}, "engine 'loops' runs on numpy, not on 'torch'"),
     ({"engine": "cuda_graph", "backend": "numpy"}, "engine 'cuda_graph' runs on cupy, not on 'numpy'"),
+    ({"engine": "loops", "device": "cuda"}, "engine 'loops' runs on the CPU"),
+    ({"engine": "cuda_graph"}, "engine 'cuda_graph' runs on CUDA"),
+    ({"precision": "tf32"}, "numpy multiplies in float32 or float64, not in tf32"),
     ({"precision": "float16"}, "unknown precision 'float16'"),
     ({"precision": "tf32", "dtype": "float64", "engine": "jax"}, "leave out dtype='float64'"),
     ({"precision": "tf32", "engine": "eager"}, "is one of the engines jax, torch and cuda_graph, not of 'eager'"),
@@ -139,3 +144,59 @@ def test_off_the_cpu_an_engine_brings_its_own_backend():
     assert engines.backend_for("cuda_graph", "cuda", None) == "cupy"
     assert engines.backend_for("auto", "cuda", None) is None
     assert engines.backend_for("eager", "cuda", "jax") == "jax"
+
+
+@pytest.mark.parametrize("name", ["eager", *OTHERS])
+@pytest.mark.parametrize("last", [True, False])
+def test_ctrl_c_ends_training_also_in_the_last_step_of_an_epoch(name, last):
+    library("cupy" if name == "cuda_graph" else "numpy")
+    engine_or_skip(name)
+
+    class Pressing(Callback):
+        def on_batch_end(self, batch, loss):
+            if batch == (4 if last else 2):
+                signal.raise_signal(signal.SIGINT)
+
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 4)), rng.integers(0, 3, 40)
+    device = "cuda" if name == "cuda_graph" else "cpu"
+    trainer = bx.Trainer(
+        bx.Network((4, 3), output="softmax"), engine=name, device=device, epochs=9, batch_size=8, callbacks=[Pressing()]
+    )
+    with pytest.warns(UserWarning, match="interrupted"):
+        history = trainer.fit(X, y)
+    assert (trainer.stopped, len(history["loss"])) == ("interrupted", 1)
+
+
+@pytest.mark.parametrize("name", ["eager", *OTHERS])
+def test_a_second_fit_sees_data_that_were_changed_in_place(name):
+    library("cupy" if name == "cuda_graph" else "numpy")
+    engine_or_skip(name)
+    rng = np.random.default_rng(0)
+    X, Y = np.asfortranarray(rng.normal(size=(48, 8)).astype(np.float32)), rng.normal(size=(48, 1)).astype(np.float32)
+    settings = {"engine": name, "device": "cuda" if name == "cuda_graph" else "cpu", "shuffle": False, "epochs": 2}
+    trainer = bx.Trainer(bx.Network((8, 4, 1)), batch_size=16, **settings)
+    trainer.fit(X, Y)
+    X *= 3
+    Y *= -5
+    again = trainer.fit(X, Y)["loss"]
+    np.testing.assert_array_equal(again, bx.Trainer(bx.Network((8, 4, 1)), batch_size=16, **settings).fit(X, Y)["loss"])
+
+
+def test_an_engine_chosen_for_the_user_that_cannot_run_the_step_makes_way_for_eager(monkeypatch):
+    pytest.importorskip("jax")
+
+    def value(P, Y, xp):
+        return (P - Y) ** 2 if float(xp.sum(P)) < 1e9 else P
+
+    monkeypatch.setattr(engines, "choose", lambda engine, work: engines.Choice("jax", "it is faster"))
+    X, Y = np.ones((8, 2), np.float32), np.ones((8, 1), np.float32)
+    loss = Loss("branching", value, lambda P, Y, xp: 2 * (P - Y))
+    trainer = bx.Trainer(bx.Network((2, 1)), loss, epochs=3)
+    history = trainer.fit(X, Y)
+    assert len(history["loss"]) == 3
+    assert trainer.choice.engine == "eager"
+    assert "engine 'jax' cannot compile this step" in trainer.notes[-1]
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="engine 'jax' cannot compile this step"):
+        bx.Trainer(bx.Network((2, 1)), loss, epochs=3, engine="jax").fit(X, Y)

@@ -824,3 +824,28 @@ def test_every_engine_gives_the_same_fit(solver, engine):
     for W, V in zip(actual.coefs_, expected.coefs_, strict=True):
         np.testing.assert_allclose(W, V, rtol=1e-8, atol=1e-12)
         assert W.flags.writeable
+
+
+@pytest.mark.parametrize(("first", "second"), [("eager", "jax"), ("jax", "eager"), ("auto", "loops")])
+def test_partial_fit_goes_on_with_another_engine(first, second):
+    for module in ("jax", "numba"):
+        pytest.importorskip(module)
+    classifier, same = (MLPClassifier((7,), random_state=0, engine=first) for _ in range(2))
+    for one in (classifier, same):
+        one.partial_fit(DIGITS, LABELS, classes=range(10))
+    classifier.set_params(engine=second).partial_fit(DIGITS, LABELS)
+    same.partial_fit(DIGITS, LABELS)
+    np.testing.assert_allclose(classifier.coefs_[0], same.coefs_[0], rtol=1e-8, atol=1e-12)
+
+
+def test_callbacks_hear_what_the_engine_says():
+    pytest.importorskip("jax")
+    notes = []
+
+    class Hearing(Callback):
+        def on_note(self, line):
+            notes.append(line)
+
+    MLPClassifier((13,), max_iter=2, engine="jax", callbacks=[Hearing()]).fit(DIGITS[:, 11:], LABELS)
+    assert notes
+    assert all(line.startswith("jax: compiled a step of ") for line in notes)

@@ -17,7 +17,7 @@ from backprop_xp.engines.in_place import InPlace, Program
 from backprop_xp.engines.tracing import Trace, TracingError, leaves
 from backprop_xp.errors import StopTraining
 from backprop_xp.estimators.objectives import head
-from backprop_xp.losses import LOSSES, huber, pinball
+from backprop_xp.losses import LOSSES, Loss, huber, pinball
 
 N, WIDTHS = 37, (5, 7, 6, 3)
 RULES = {
@@ -252,3 +252,72 @@ def test_memory_is_that_of_the_values_alive():
     n_weights = sum(leaf.size for leaf in leaves(state[0]))
     hidden = 3 * 1000 * 400 + 2**18  # both outputs, one delta at a time, and pieces
     assert sum(arrays.values()) < 1.15 * 4 * (n_weights * (1 + 2 + 1) + hidden)  # parameters, moments, gradients
+
+
+@pytest.mark.parametrize("function", [
+    lambda P, xp: (P - P[..., :1]) * 0.5,
+    lambda P, xp: xp.abs(xp.abs(P * 1.5 + 1.0) - xp.abs(P * 1.5 + 1.0)[:1, :]),
+    lambda P, xp: xp.maximum(P, 0.5) * (xp.sum(P, axis=0, keepdims=True) * 0 + 0.5),
+    lambda P, xp: (P * 2.0 + xp.sum(P, axis=1, keepdims=True)) * xp.sum(P * P, axis=0, keepdims=True),
+    lambda P, xp: P * 2.0 - xp.vecdot(P, P)[..., None] + 1.0,
+    lambda P, xp: xp.sqrt(xp.abs(P - xp.matrix_transpose(xp.matrix_transpose(P) * 2.0))),
+])  # fmt: skip
+def test_views_and_sums_within_chains_in_pieces(function):
+    widths, n = (6, 64), 9000
+    network = bx.Network(widths)
+    loss = Loss("of one's own", lambda P, Y, xp: function(P, xp) + Y, lambda P, Y, xp: function(P, xp) - Y)
+    step = bx.make_step(network, loss, bx.sgd(1e-3))
+    state, (X, Y) = begin(network, bx.sgd(1e-3), "float32"), data("float32", widths, n)
+    assert_same_bits(step, state, X, Y, batch_size=3000, epochs=2)
+
+
+@pytest.mark.parametrize("rule", [bx.sgd(0.01), bx.adam()])
+def test_one_row_wider_than_a_piece(rule):
+    network = bx.Network((3, 150_000))
+    step = bx.make_step(network, "squared_error", rule)
+    X, Y = np.ones((4, 3), np.float32), np.linspace(0, 1, 600_000, dtype=np.float32).reshape(4, -1)
+    assert_same_bits(step, begin(network, rule, "float32"), X, Y, batch_size=2, epochs=2)
+
+
+def test_a_number_that_bounds_and_is_used_again():
+    network = bx.Network(WIDTHS)
+
+    def value(P, Y, xp):
+        low = xp.asarray(0.5, dtype=P.dtype)
+        return xp.maximum(xp.abs(P - Y), low) * (xp.sum(P, axis=0, keepdims=True) * 0.0 + low)
+
+    step = bx.make_step(network, Loss("bounded", value, lambda P, Y, xp: P - Y), bx.sgd(0.01))
+    assert_same_bits(step, begin(network, bx.sgd(0.01), "float32"), *data("float32"))
+
+
+def test_what_numpy_refuses_in_place_is_found_out_before_training_depends_on_it(monkeypatch):
+    def broken(*given):
+        program = Program(*given)
+        program.take = lambda *batch: 1 / 0
+        return program
+
+    monkeypatch.setattr(in_place, "Program", broken)
+    engine, step, state = engine_and_step()
+    X, Y = data("float64")
+    for _ in range(10):
+        losses = engine.run(step, *state, X, Y, IndexBatches(None, N, 1))[2]
+    np.testing.assert_array_equal(losses, step_by_step(step, state, X, Y, None, None, 1)[1])
+
+
+def test_a_signal_that_is_ignored_or_handled_otherwise_ends_nothing():
+    _, step, state = engine_and_step()
+    X, Y = data("float64")
+    heard = []
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        for handler in (signal.SIG_IGN, lambda number, frame: heard.append(number)):
+            signal.signal(signal.SIGINT, handler)
+            runner = InPlace(step)
+            _, losses = runner.run(
+                state, (X, Y, None), IndexBatches(None, N, 4), lambda batch, loss: signal.raise_signal(signal.SIGINT)
+            )
+            assert len(losses) == 10
+            assert not runner.interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(heard) == 10

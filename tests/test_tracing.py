@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import backprop_xp as bx
-from backprop_xp.engines.tracing import ELEMENTWISE, REDUCTIONS, VIEWS, Trace, TracingError, leaves, rebuilt
+from backprop_xp.engines.in_place import Program
+from backprop_xp.engines.tracing import ELEMENTWISE, REDUCTIONS, VIEWS, Trace, Traced, TracingError, leaves, rebuilt
+from backprop_xp.namespaces import NUMPY
 
 NETWORK = bx.Network((4, 3, 2), activation="sigmoid", output="softmax")
 PARAMS = bx.init(NETWORK, dtype="float32")
@@ -22,7 +24,7 @@ def test_the_operations_of_a_step_by_hand():
         "matmul", "add", "negative", "minimum", "exp", "add", "reciprocal",  # the hidden layer
         "matmul", "add", "max", "subtract", "exp", "sum", "divide", "subtract",  # the outputs and their delta
         "log", "subtract", "multiply", "sum", "multiply", "multiply",  # the loss, and the mean of both
-        "transpose", "matmul", "sum", "transpose", "matmul", "multiply", "subtract", "multiply",  # back
+        "transpose", "matmul", "sum", "transpose", "matmul", "subtract", "multiply", "multiply",  # back
         "transpose", "matmul", "sum",
         "add", *["multiply", "subtract"] * 4,  # the count, and the update of four leaves
     ]  # fmt: skip
@@ -72,3 +74,41 @@ def test_a_tree_and_its_leaves():
     assert type(same) is type(state)
     assert [a is b for a, b in zip(leaves(same), leaves(state), strict=True)] == [True] * 10
     assert rebuilt(((1, None),), iter("a")) == (("a", None),)
+
+
+@pytest.mark.parametrize(("function", "dtype"), [
+    (lambda x, xp: xp.sum(x > 0, axis=0), "int64"),
+    (lambda x, xp: xp.where(x > 0, 1, -1), "int64"),
+    (lambda x, xp: xp.where(x > 0, x, 0.0), "float32"),
+    (lambda x, xp: (x > 0) * 2 - 1, "int64"),
+    (lambda x, xp: (x > 0) * x, "float32"),
+    (lambda x, xp: x * np.float64(2.0), "float64"),
+    (lambda x, xp: x * 2.0, "float32"),
+    (lambda x, xp: xp.sum(x), "float32"),
+])  # fmt: skip
+def test_data_types_are_numpys(function, dtype):
+    def step(params, opt_state, X, Y, weight=None):
+        return params, opt_state, function(X, X.__array_namespace__() if isinstance(X, Traced) else NUMPY)
+
+    x = np.linspace(-1, 2, 20, dtype=np.float32).reshape(5, 4)
+    trace = Trace(step, (PARAMS, ()), (x, Y, None))
+    expected = function(x, NUMPY)
+    assert (
+        (trace.loss.dtype, trace.loss.shape) == (expected.dtype, expected.shape) == (np.dtype(dtype), trace.loss.shape)
+    )
+    program = Program(trace, [leaf.copy() for leaf in leaves(PARAMS)])
+    program.take(x, Y)
+    np.testing.assert_array_equal(program.loss, expected)
+
+
+@pytest.mark.parametrize("function", [
+    lambda x, xp: (x > 0) - (x > 1),
+    lambda x, xp: xp.where(x, 1.0, 0.0),
+    lambda x, xp: np.dot(x, x),
+])  # fmt: skip
+def test_what_numpy_refuses_or_does_by_itself_is_refused(function):
+    def step(params, opt_state, X, Y, weight=None):
+        return params, opt_state, function(X, X.__array_namespace__())
+
+    with pytest.raises(TracingError):
+        Trace(step, (PARAMS, ()), (X, Y, None))

@@ -37,7 +37,7 @@ ENGINES: dict[str, tuple[str, tuple[str, ...]]] = {
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
-def backend_for(engine: str, device: str, backend: str | None) -> str | None:
+def backend_for(engine: str, device: str | None, backend: str | None) -> str | None:
     """Return the backend for an engine where the user names none: off the CPU, that of the engine's own library.
 
     Raises
@@ -50,7 +50,12 @@ def backend_for(engine: str, device: str, backend: str | None) -> str | None:
         raise InputError(
             f"engine {engine!r} runs on {' or '.join(takes)}, not on {backend!r}: leave one of the two out"
         )
-    return backend if backend is not None or device == "cpu" or not takes else takes[-1]
+    on_cpu = str(device) in ("cpu", "None")
+    if takes == ("numpy",) and not on_cpu:
+        raise InputError(f"engine {engine!r} runs on the CPU: leave the device out, or the engine")
+    if takes == ("cupy",) and on_cpu:
+        raise InputError(f"engine {engine!r} runs on CUDA: use --device cuda, or leave the engine out")
+    return backend if backend is not None or on_cpu or not takes else takes[-1]
 
 
 def check_precision(precision: str, dtype: str) -> None:
@@ -72,10 +77,19 @@ class Engine(Protocol):
     name : str
     n_compiled : int
         Compilations so far.
+    interrupted : bool
+        Whether Ctrl-C ended the last run, be it in its last step.
     """
 
     name: str
-    n_compiled: int
+
+    @property
+    def n_compiled(self) -> int:
+        """See above."""
+
+    @property
+    def interrupted(self) -> bool:
+        """See above."""
 
     def run(
         self,

@@ -90,6 +90,11 @@ class CudaGraph:
             return self._eager.run(step, params, opt_state, X, Y, batches, weight=weight, on_batch=on_batch)
         return self._epochs.run((params, opt_state), batches.order, on_batch)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the last run."""
+        return self._eager.interrupted if self._epochs is None else self._epochs.interrupted
+
     def _device_of(self, X: Array) -> Device:
         if self._device is None and is_cupy_array(X):
             self._device = CupyDevice(self._precision)

@@ -34,6 +34,7 @@ class Eager:
     name, n_compiled = "eager", 0
 
     def __init__(self, say: Callable[[str], None] = silent) -> None:
+        self.interrupted = False
         self._n_steps = 0
         self._in_place: InPlace | None = None
         self._untraceable: Callable[..., Any] | None = None
@@ -57,34 +58,37 @@ class Eager:
                 self._in_place = InPlace(step)
             try:
                 state, losses = self._in_place.run((params, opt_state), (X, Y, weight), batches, on_batch)
+                self.interrupted = self._in_place.interrupted
                 return *state, losses
             except TracingError:
                 self._untraceable = step
-        return _run_as_it_is(step, (params, opt_state), X, _slices(X, Y, weight, batches), on_batch)
+        return self._run_as_it_is(step, (params, opt_state), X, _slices(X, Y, weight, batches), on_batch)
 
     def _pays(self, params: Any, batches: IndexBatches) -> bool:
         many = self._n_steps > _MANY and batches.n_batches >= _IN_A_RUN
         return many or sum(leaf.size for leaf in leaves(params)) > _LARGE
 
-
-def _run_as_it_is(
-    step: Callable[..., tuple[Any, Any, Array]],
-    state: tuple[Any, ...],
-    X: Array,
-    slices: Iterator[tuple[Array, Array, Array | None]],
-    on_batch: Callable[[int, Array], None] | None,
-) -> tuple[Any, Any, Array]:
-    losses: list[Array] = []
-    try:
-        for Xb, Yb, wb in slices:
-            state = step(state[0], state[1], Xb, Yb, wb)
-            losses.append(state[2])
-            if on_batch is not None:
-                on_batch(len(losses) - 1, state[2])
-    except (KeyboardInterrupt, StopTraining):
-        if not losses:
-            raise
-    return state[0], state[1], namespace_of(X).stack(losses)
+    def _run_as_it_is(
+        self,
+        step: Callable[..., tuple[Any, Any, Array]],
+        state: tuple[Any, ...],
+        X: Array,
+        slices: Iterator[tuple[Array, Array, Array | None]],
+        on_batch: Callable[[int, Array], None] | None,
+    ) -> tuple[Any, Any, Array]:
+        losses: list[Array] = []
+        self.interrupted = False
+        try:
+            for Xb, Yb, wb in slices:
+                state = step(state[0], state[1], Xb, Yb, wb)
+                losses.append(state[2])
+                if on_batch is not None:
+                    on_batch(len(losses) - 1, state[2])
+        except (KeyboardInterrupt, StopTraining) as end:
+            if not losses:
+                raise
+            self.interrupted = isinstance(end, KeyboardInterrupt)
+        return state[0], state[1], namespace_of(X).stack(losses)
 
 
 def _slices(

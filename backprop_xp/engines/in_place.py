@@ -5,7 +5,8 @@ last bit. What is saved is all the rest: fresh arrays, transposed views, the sea
 since chains of elementwise calls go through large arrays a piece at a time, while the piece is in the cache.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,15 @@ class InPlace:
     Parameters
     ----------
     step : function (params, opt_state, X, Y, weight) -> (params, opt_state, loss)
+
+    Attributes
+    ----------
+    interrupted : bool
+        Whether Ctrl-C ended the last run.
     """
 
     def __init__(self, step: Callable[..., Any]) -> None:
-        self.step = step
+        self.step, self.interrupted = step, False
         self._state: list[Array] = []
         self._programs: dict[Any, Program] = {}
         self._rows = _Rows()
@@ -62,21 +68,24 @@ class InPlace:
         for own, given in zip(self._state, leaves(tree), strict=True):
             own[...] = given
         losses = np.empty((batches.n_batches, *full.loss.shape), full.loss.dtype)
-        n_done = 0
+        n_done, rows = 0, self._rows.batches(data, batches)
+        self.interrupted = False
         try:
-            with deferred_interrupts() as interrupts:  # a step left half way would be lost
-                for batch in self._rows.batches(data, batches):
-                    program = full if n_done < n_full else short
-                    program.take(*batch)
-                    losses[n_done] = program.loss
-                    n_done += 1
-                    if on_batch is not None:
-                        on_batch(n_done - 1, losses[n_done - 1])
-                    if interrupts:
-                        break
-        except (KeyboardInterrupt, StopTraining):
+            while n_done < batches.n_batches:  # goes on after a signal that somebody handles otherwise
+                with deferred_interrupts() as signals:  # a step left half way would be lost
+                    for batch in rows:
+                        program = full if n_done < n_full else short
+                        program.take(*batch)
+                        losses[n_done] = program.loss
+                        n_done += 1
+                        if on_batch is not None:
+                            on_batch(n_done - 1, losses[n_done - 1])
+                        if signals:
+                            break
+        except (KeyboardInterrupt, StopTraining) as end:
             if not n_done:
                 raise
+            self.interrupted = isinstance(end, KeyboardInterrupt)
         return rebuilt(tree, (own.copy() for own in self._state)), losses[:n_done]
 
     def _program(self, tree: Any, data: tuple[Array, Array, Array | None], n_rows: int) -> "Program":
@@ -86,8 +95,20 @@ class InPlace:
             trace = Trace(self.step, tree, batch)
             if [(x.shape, x.dtype) for x in self._state] != [(x.shape, x.dtype) for x in trace.state]:
                 self._programs, self._state = {}, [np.empty(x.shape, x.dtype) for x in trace.state]
-            self._programs[form] = Program(trace, self._state)
+            self._programs[form] = self._rehearsed(Program(trace, self._state), batch)
         return self._programs[form]
+
+    def _rehearsed(self, program: "Program", batch: Any) -> "Program":
+        """Take a step from ones, so that what NumPy refuses is known before training depends on it."""
+        for own in self._state:
+            own[...] = 1
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                program.take(*leaves(batch))
+        except Exception as error:
+            raise TracingError(f"{type(error).__name__}: {error}") from error
+        return program
 
 
 # Rows are gathered for several batches at once, in pieces of about 1 MiB in float32: one gather a piece instead of one
@@ -239,8 +260,7 @@ class _Writer:
                 self._write_in_pieces(chain)
             else:
                 x = self._calls[place]
-                self._spread(x, x.shape)
-                inputs = [self._name(y) for y in x.inputs]
+                inputs = [self._operand(x, y) for y in x.inputs]
                 self._lines.append(self._call(x, inputs, self._bind(self._place_for(x, x.shape))))
                 self._release(x)
             place += max(1, len(chain))
@@ -271,12 +291,15 @@ class _Writer:
             return f"{self._bind(getattr(np, x.op))}({given}, {out})"
         raise TracingError(x.op)
 
-    def _spread(self, x: Value, shape: tuple[int, ...]) -> None:
-        """Make an array of a number that bounds one: NumPy's loops for two arrays take a third of the time."""
-        if x.op in ("maximum", "minimum"):
-            for y in x.inputs:
-                if y.op == "constant" and not y.shape:
-                    self.arrays[y] = np.full(shape, y.detail, y.dtype)
+    def _bounds(self, x: Value, y: Value, shape: tuple[int, ...]) -> Array | None:
+        """Return an array of the number that bounds one: NumPy's loops for two arrays take a third of the time."""
+        if x.op in ("maximum", "minimum") and y.op == "constant" and not y.shape:
+            return np.full(shape, y.detail, y.dtype)
+        return None
+
+    def _operand(self, x: Value, y: Value) -> str:
+        bounds = self._bounds(x, y, x.shape)
+        return self._name(y) if bounds is None else self._bind(bounds)
 
     # Where values lie
 
@@ -288,7 +311,8 @@ class _Writer:
         array = None
         if _overwrites(x):
             for y in x.inputs:
-                if y in self._owned and self._last[y] == self._places[x] and _fits(self._owned[y], shape, x.dtype):
+                used_up = y in self._owned and self._last[y] == self._places[x] and y.shape == x.shape
+                if used_up and _fits(self._owned[y], shape, x.dtype):
                     array = self._owned.pop(y)
                     break
         if array is None:
@@ -297,9 +321,9 @@ class _Writer:
         self.arrays[x] = self._owned[x] = array
         return array
 
-    def _release(self, x: Value) -> None:
+    def _release(self, x: Value, but: Set[Value] = frozenset()) -> None:
         """Free the arrays that were used for the last time."""
-        for y in {_root(y) for y in x.inputs} | {x}:
+        for y in ({_root(y) for y in x.inputs} | {x}) - but:
             if y in self._owned and self._last[y] <= self._places[x]:
                 array = self._owned.pop(y)
                 self._free.setdefault((array.shape, array.dtype), []).append(array)
@@ -332,8 +356,10 @@ class _Writer:
         first, chain = self._calls[place], []
         if len(first.shape) == 2 and first.size * first.dtype.itemsize >= 2 * _PIECE:
             for x in self._calls[place:]:
-                whole = [y for y in x.inputs if y.shape == first.shape]
-                if x.op not in ELEMENTWISE or x.shape != first.shape or any(y.op in VIEWS for y in whole):
+                if x.op not in ELEMENTWISE or x.shape != first.shape:
+                    break
+                views = [y for y in x.inputs if y.op in VIEWS]
+                if any(x.shape in (y.shape, _root(y).shape) for y in views):  # pieces of these would be others
                     break
                 if any(_root(y) in self._trace.batch for y in x.inputs):
                     break
@@ -348,25 +374,37 @@ class _Writer:
         pieces = [slice(start, min(start + length, shape[axis])) for start in range(0, shape[axis], length)]
         variables: dict[str, list[Array]] = {}
 
-        def name(x: Value) -> str:
-            if np.shape(self.arrays.get(x, ()))[axis - 2 : axis - 1] in ((), (1,)):  # one row, or a number
-                return self._name(x)
-            array, of = self.arrays[x], f"p{self._bind(self.arrays[x])}"
-            whole = array.shape == shape or array.shape[axis] == shape[axis]
+        def variable(array: Array) -> str:
+            of = f"p{self._bind(array)}"
+            whole = array.shape[axis] == shape[axis]
             variables[of] = [
                 _along(axis, array, rows if whole else slice(0, rows.stop - rows.start)) for rows in pieces
             ]
             return of
 
+        def operand(x: Value, y: Value) -> str:
+            bounds = self._bounds(x, y, piece)
+            if bounds is not None:
+                return variable(bounds)
+            name = self._name(y)
+            return variable(self.arrays[y]) if _has_pieces(y, shape, axis) else name
+
+        used_whole = {_root(y) for x in chain for y in x.inputs if not _has_pieces(y, shape, axis)}
         calls = []
         for x in chain:
-            self._spread(x, piece)
-            inputs = [name(y) for y in x.inputs]
-            self._place_for(x, piece if self._last[x] <= end else shape)
-            calls.append(self._call(x, inputs, name(x)))
+            inputs = [operand(x, y) for y in x.inputs]
+            out = variable(self._place_for(x, piece if self._last[x] <= end else shape))
+            calls.append(self._call(x, inputs, out))
+            self._release(x, but=used_whole)
+        for x in chain:
             self._release(x)
         loop = self._bind(list(zip(*variables.values(), strict=True)))
         self._lines += [f"for {', '.join(variables)}, in {loop}:", *(f"    {call}" for call in calls)]
+
+
+def _has_pieces(x: Value, shape: tuple[int, ...], axis: int) -> bool:
+    """Tell whether a piece of the chain takes a piece of this operand, not all of it."""
+    return len(x.shape) == 2 and x.shape[axis] == shape[axis]
 
 
 def _root(x: Value) -> Value:

@@ -17,7 +17,8 @@ def deferred_interrupts() -> Iterator[list[int]]:
     """
     handler = signal.getsignal(signal.SIGINT)
     came: list[int] = []
-    if threading.current_thread() is not threading.main_thread() or handler is None:  # None: not set from Python
+    idle = handler in (None, signal.SIG_IGN, signal.SIG_DFL)  # not set from Python, or none of its business
+    if threading.current_thread() is not threading.main_thread() or idle:
         yield came
         return
     signal.signal(signal.SIGINT, lambda number, frame: came.append(number))

@@ -65,7 +65,7 @@ class Jax:
 
     def __init__(self, say: Callable[[str], None] = silent, *, precision: str = "float32") -> None:
         _library()
-        self.n_compiled = 0
+        self.n_compiled, self.interrupted = 0, False
         self._say = say
         lookup("precision", precision, _PRECISIONS)
         self._precision = precision
@@ -159,7 +159,7 @@ class Jax:
         piece = max(1, min(n_full, _GATHERED // (size * data[0].shape[1]))) if gathers else n_full
         each = on_batch is not None and not getattr(on_batch, "paced", False)
         form = size, order is None, tuple((x.shape, x.dtype) for x in jax.tree.leaves((state, losses)))
-        done = 0
+        done, self.interrupted = 0, False
         try:
             for rows, end in ((size, n_full), (n_left, batches.n_batches)):
                 while done < end:
@@ -180,9 +180,10 @@ class Jax:
                         done = last
                     if on_batch is not None:
                         on_batch(done - 1, loss)
-        except (KeyboardInterrupt, StopTraining):
+        except (KeyboardInterrupt, StopTraining) as end:
             if not done:
                 raise
+            self.interrupted = isinstance(end, KeyboardInterrupt)
         return state, losses if done == batches.n_batches else losses[:done]
 
     def _program(self, jax: Any, rows: int, size: int, form: Any, arguments: tuple[Any, ...]) -> Program:
@@ -197,7 +198,11 @@ class Jax:
         """Return the compiled loop: one that is there if it was made from the same text, else a new one."""
         program: Program = jax.jit(loop, donate_argnums=(0, 1) if self._donates else ())
         start = time.perf_counter()
-        traced = program.trace(*arguments)  # type: ignore[attr-defined]
+        try:
+            traced = program.trace(*arguments)  # type: ignore[attr-defined]
+        except (TypeError, jax.errors.JAXTypeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(f"engine 'jax' cannot compile this step ({reason}): use engine 'eager'") from error
         key = traced.lower().as_text(), self._device, self._donates
         # An array the step holds (a loss of the user's own may) is no part of the text, so such a program isn't shared.
         shared = not traced.jaxpr.consts

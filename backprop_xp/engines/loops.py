@@ -44,7 +44,7 @@ class Loops:
 
     def __init__(self, say: Callable[[str], None] = silent) -> None:
         _numba()
-        self.n_compiled = 0
+        self.n_compiled, self.interrupted = 0, False
         self._say = say
         self._step: Callable[..., Any] | None = None
         self._bodies: dict[Any, _Body] = {}
@@ -69,6 +69,7 @@ class Loops:
             raise InputError(
                 "engine 'loops' runs on dense arrays of NumPy: use device 'cpu' and backend 'numpy', or engine 'eager'"
             )
+        self.interrupted = False
         data = X, Y, weight
         if not (len(self._data) == 3 and all(map(operator.is_, self._data, data))):
             self._data, self._flat = data, [np.require(x, requirements=["C", "A"]).reshape(-1) for x in leaves(data)]
@@ -89,9 +90,10 @@ class Loops:
                     self._run(body, rows, batches.batch_size, last, done, losses, on_batch)
                 finally:
                     values = body.values()
-        except (KeyboardInterrupt, StopTraining):
+        except (KeyboardInterrupt, StopTraining) as end:
             if not done[0]:
                 raise
+            self.interrupted = isinstance(end, KeyboardInterrupt)
         params, opt_state = rebuilt(state, iter(values))
         return params, opt_state, losses[: done[0]]
 

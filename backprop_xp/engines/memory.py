@@ -42,7 +42,7 @@ class Sparing:
 
     Attributes
     ----------
-    name, n_compiled
+    name : str
         The engine's.
 
     Notes
@@ -51,11 +51,21 @@ class Sparing:
     """
 
     def __init__(self, engine: "Engine", say: Callable[[str], None] = lambda line: None) -> None:
-        self.name, self.n_compiled = engine.name, engine.n_compiled
+        self.name = engine.name
         self._engine, self._say = engine, say
         self._whole: Any = None
         self._step: Any = None
         self._n_parts = 1
+
+    @property
+    def n_compiled(self) -> int:
+        """The engine's."""
+        return self._engine.n_compiled
+
+    @property
+    def interrupted(self) -> bool:
+        """The engine's."""
+        return self._engine.interrupted
 
     def run(
         self,
@@ -93,8 +103,6 @@ class Sparing:
                     raise
                 if self._n_parts >= n_rows:
                     raise InputError(_EXHAUSTED) from error
-            finally:
-                self.n_compiled = self._engine.n_compiled
             # The error is gone by now, and with it the arrays that its traceback held.
             self._n_parts = min(2 * self._n_parts, n_rows)
             add_up = {"add_up": _added_in_a_scan} if self.name == "jax" else {}

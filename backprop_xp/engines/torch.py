@@ -75,6 +75,11 @@ class Torch:
         self._seconds = 0.0
         self._eager = Eager()
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the last run."""
+        return self._eager.interrupted
+
     def run(
         self,
         step: Step,
@@ -138,7 +143,7 @@ class Torch:
         programs = self._programs
 
         def taken(params: Any, opt_state: Any, X: Array, Y: Array, weight: Array | None) -> tuple[Any, Any, Array]:
-            key = X.shape, X.stride(), Y.shape, Y.dtype, weight is None
+            key = X.shape, X.stride(), X.dtype, Y.shape, Y.dtype, weight is None, params[0][0].dtype
             if key not in programs:
                 arguments = params, opt_state, X, Y, weight
                 programs[key] = step if self._compile is False else self._compiled(torch, step, arguments)

@@ -9,6 +9,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -85,6 +86,9 @@ class Traced:
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return NAMESPACE
 
+    def __array_function__(self, *given: Any) -> Any:
+        raise TracingError("a function of NumPy's own, not of its namespace")
+
     def __getitem__(self, key: Any) -> "Traced":
         key = key if isinstance(key, tuple) else (key,)
         if not all(part is None or part is Ellipsis or isinstance(part, slice | int) for part in key):
@@ -117,34 +121,36 @@ def _made(op: str, inputs: Sequence[Traced], shape: Shape, dtype: Any, detail: A
 
 
 def _elementwise(name: str, *operands: Any) -> Traced:
-    """Return the function of the operands, one of them at least a Traced; numbers take the arrays' data type."""
-    arrays = [operand for operand in operands if isinstance(operand, Traced)]
-    common = np.result_type(*(array.dtype for array in arrays))
-    for operand in operands:
-        if isinstance(operand, float) and common.kind in "iub":
-            common = np.dtype(np.float64)
-    inputs = tuple(_operand(operand, common) for operand in operands)
-    shape = np.broadcast_shapes(*(x.shape for x in inputs))
-    dtype = common
-    if name in _TRUTHS:
-        dtype = np.dtype(bool)
-    elif name == "where":
-        dtype = np.result_type(inputs[1].dtype, inputs[2].dtype)
-    elif common.kind in "iu" and name in _ALWAYS_REAL:
-        dtype = np.dtype(np.float64)
-    return _made(name, inputs, shape, dtype)
+    """Return the function of the operands, one of them at least a Traced, in NumPy's data type for them."""
+    chosen = operands[1:] if name == "where" else operands
+    common = np.result_type(*(x.dtype if isinstance(x, Traced) else x for x in chosen))
+    inputs = [_operand(x, common) for x in chosen]
+    if name == "where":
+        if getattr(operands[0], "dtype", None) != np.dtype(bool):
+            raise TracingError("where() by what is not true or false")
+        inputs, dtype = [operands[0], *inputs], common
+    else:
+        dtype = _dtype_of(name, common, len(inputs))
+    return _made(name, inputs, np.broadcast_shapes(*(x.shape for x in inputs)), dtype)
 
 
 def _operand(operand: Any, dtype: Any) -> Traced:
     if isinstance(operand, Traced):
-        return operand
+        return astype(operand, dtype)
     if isinstance(operand, bool | int | float | np.number) or (isinstance(operand, np.ndarray) and not operand.ndim):
         return _made("constant", (), (), dtype, np.asarray(operand, dtype=dtype).item())
     raise TracingError(f"an operand of type {type(operand).__name__}")
 
 
-_TRUTHS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "isfinite", "logical_not"}
-_ALWAYS_REAL = {"divide", "exp", "expm1", "log", "log1p", "sqrt", "tanh", "cos", "sin"}
+@cache
+def _dtype_of(name: str, dtype: Any, n_operands: int) -> Any:
+    """Return the data type that NumPy's function gives for operands of one type."""
+    try:
+        return getattr(np, name)(*[np.ones(1, dtype)] * n_operands).dtype
+    except TypeError:
+        raise TracingError(f"{name}() of {dtype}") from None
+
+
 _OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "and": "bitwise_and", "or": "bitwise_or",
     "xor": "bitwise_xor", "rshift": "right_shift", "lshift": "left_shift",
@@ -209,11 +215,15 @@ def astype(x: Traced, dtype: Any, *, copy: bool = True) -> Traced:
     return x if np.dtype(dtype) == x.dtype else _made("astype", (x,), x.shape, dtype)
 
 
+_REDUCE = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}
+
+
 def _reduction(name: str) -> Callable[..., Traced]:
     def reduce(x: Traced, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Traced:
         axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
         axes = tuple(sorted(a % x.ndim for a in axes))
         shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes)
+        x = astype(x, _REDUCE[name](np.ones(1, x.dtype)).dtype)  # sums of bool and small integers are of large ones
         return _made(name, (x,), shape, x.dtype, (axes, keepdims))
 
     return reduce
@@ -327,6 +337,8 @@ class Trace:
         *self.new_state, self.loss = (x.value for x in results)
         if [(x.shape, x.dtype) for x in self.new_state] != [(x.shape, x.dtype) for x in self.state]:
             raise TracingError("a step whose state changes its form")
+        if self.loss in self.state:
+            raise TracingError("a loss that is a part of the state")
         self.operations = _needed([*self.new_state, self.loss])
 
 

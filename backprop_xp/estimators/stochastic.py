@@ -90,8 +90,7 @@ class StochasticFit:
         self._settings = SimpleNamespace(**estimator._optimizer_settings)
         rule = _optimizer(self._settings, self._batch_size, self._n_samples)
         n_weights = sum(W.shape[0] * W.shape[1] for W, _ in params)
-        engine = "eager" if estimator.engine == "auto" else estimator.engine
-        self._packed = engine == "eager" and n_weights <= _PACKED_UP_TO and not rule.weight_decay
+        self._packed = n_weights <= _PACKED_UP_TO and not rule.weight_decay
         self._unpack = packing.unpacker(network.shapes)
         self._state: Any = packing.pack(params) if self._packed else params
         self._opt_state = self._first_state(rule)
@@ -100,7 +99,7 @@ class StochasticFit:
             network, self._head, rule, l2=estimator.alpha, l2_per_batch=True, clip_norm=estimator.clip_norm,
             dropout=estimator.dropout, seed=estimator._dropout_seed, packed=self._packed,
         )  # fmt: skip
-        self._engine = engines.select(engine)
+        self._engine = engines.select("eager" if estimator.engine == "auto" else estimator.engine, say=self._note)
         self._score = _scorer(estimator)
         callbacks = [as_callback(callback) for callback in estimator.callbacks or ()]
         self._callbacks = [*callbacks, *([PrintProgress()] if estimator.progress else [])]
@@ -193,7 +192,7 @@ class StochasticFit:
             self.stopped = str(stop) or "callback"
             return None
         n_done = losses.shape[0]
-        if n_done < batches.n_batches and self.stopped is None:
+        if self._engine.interrupted:
             raise KeyboardInterrupt
         sizes = np.full(n_done, self._batch_size)
         sizes[-1] = min(self._batch_size, self._n_samples - (n_done - 1) * self._batch_size)
@@ -293,6 +292,10 @@ class StochasticFit:
 
     def _publish(self, params: Params) -> None:
         self.estimator._keep(params, on_host=self._on_host)
+
+    def _note(self, line: str) -> None:
+        for callback in self._callbacks:
+            callback.on_note(line)
 
     def _stop(self, reason: str) -> None:
         self.stopped = reason

@@ -51,6 +51,7 @@ class Epochs:
     def __init__(
         self, device: Device, compile: Compile, step: Callable[..., Any], state: Any, data: Any, batches: IndexBatches
     ) -> None:
+        self.interrupted = False
         self._device, self._n_batches = device, batches.n_batches
         self._data = rebuilt(data, (device.contiguous(x) for x in leaves(data)))
         size = min(batches.batch_size, batches.n_samples)
@@ -97,6 +98,7 @@ class Epochs:
         done = self._n_batches if interruption is None else memory.steps_done()
         if interruption is not None and not done:
             raise interruption
+        self.interrupted = isinstance(interruption, KeyboardInterrupt)
         params, opt_state = rebuilt(state, iter(memory.unload(done)))
         return params, opt_state, memory.losses(done)
 
