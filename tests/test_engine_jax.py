@@ -365,3 +365,15 @@ def test_what_it_cannot_run_is_said(jax, monkeypatch):
         Jax(precision="half")
     with without(monkeypatch, "jax"), pytest.raises(InputError, match=r"needs JAX.*: pip install 'backprop-xp\[jax\]'"):
         Jax().run(step, params, opt_state, X, Y, batches(0))
+
+
+def test_a_large_state_given_as_jax_arrays_stays_the_callers(jax):
+    network, rule = Network((300, 700, 3), output="softmax"), adam(0.001)
+    params = jax.device_put(init(network, dtype="float32"))
+    state = rule.init(params)
+    kept = jax.tree.map(np.array, (params, state))
+    X, Y = jax.device_put((np.ones((8, 300), np.float32), np.zeros(8, np.int32)))
+    engine, step = Jax(), make_step(network, "cross_entropy", rule)
+    engine.run(step, params, state, X, Y, IndexBatches(None, 8, 4))
+    for leaf, copy in zip(jax.tree.leaves((params, state)), jax.tree.leaves(kept), strict=True):
+        np.testing.assert_array_equal(np.asarray(leaf), copy)

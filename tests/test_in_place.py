@@ -18,6 +18,7 @@ from backprop_xp.engines.tracing import Trace, TracingError, leaves
 from backprop_xp.errors import StopTraining
 from backprop_xp.estimators.objectives import head
 from backprop_xp.losses import LOSSES, Loss, huber, pinball
+from backprop_xp.namespaces import namespace_of
 
 N, WIDTHS = 37, (5, 7, 6, 3)
 RULES = {
@@ -259,6 +260,7 @@ def test_memory_is_that_of_the_values_alive():
     lambda P, xp: xp.abs(xp.abs(P * 1.5 + 1.0) - xp.abs(P * 1.5 + 1.0)[:1, :]),
     lambda P, xp: xp.maximum(P, 0.5) * (xp.sum(P, axis=0, keepdims=True) * 0 + 0.5),
     lambda P, xp: (P * 2.0 + xp.sum(P, axis=1, keepdims=True)) * xp.sum(P * P, axis=0, keepdims=True),
+    lambda P, xp: xp.where(P > 0.0, P * 2.0, P * 3.0) + xp.where(P > 1.0, P * 4.0, 5.0),
     lambda P, xp: P * 2.0 - xp.vecdot(P, P)[..., None] + 1.0,
     lambda P, xp: xp.sqrt(xp.abs(P - xp.matrix_transpose(xp.matrix_transpose(P) * 2.0))),
 ])  # fmt: skip
@@ -321,3 +323,38 @@ def test_a_signal_that_is_ignored_or_handled_otherwise_ends_nothing():
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(heard) == 10
+
+
+def test_a_sum_of_rows_each_a_piece_is_not_overwritten_before_the_last():
+    network = bx.Network((3, 70_000), bias=False)
+
+    def value(P, Y, xp):
+        total = xp.sum(P, axis=0, keepdims=True)
+        return (P * total + 1.0) * (P * 2.0) - Y * 0.5
+
+    rule = bx.sgd(1e-4)
+    step = bx.make_step(network, Loss("wide", value, lambda P, Y, xp: P - Y), rule)
+    X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    Y = np.zeros((8, 70_000), np.float32)
+    assert_same_bits(step, begin(network, rule, "float32"), X, Y, batch_size=4, epochs=2)
+
+
+@pytest.mark.parametrize("n", [3, 400])
+def test_a_leaf_is_not_overwritten_while_it_is_still_read(n):
+    def step(params, opt_state, X, Y, weight=None):
+        ((a, b),) = params
+        xp = namespace_of(a)
+        half = a * 0.5
+        b = b + xp.sum(a, axis=0, keepdims=True) + half[:1, :]
+        crossed = a - xp.matrix_transpose(a)
+        return ((half + crossed * 0.0 + crossed, b),), opt_state, xp.sum(b, axis=(-2, -1))
+
+    def plain(params, opt_state, X, Y, weight=None):
+        ((a, b),) = params
+        return ((a * 2.0, b + a[:1, :]),), opt_state, namespace_of(a).sum(b, axis=(-2, -1))
+
+    rng = np.random.default_rng(0)
+    state = ((((rng.normal(size=(n, n)), rng.normal(size=(1, n))),)), ())
+    X = np.ones((8, n))
+    for one in (step, plain):
+        assert_same_bits(one, state, X, X, batch_size=4, epochs=2)

@@ -247,8 +247,7 @@ class _Writer:
         slots: dict[Value, Value] = {}
         for old, new in zip(self._trace.state, self._trace.new_state, strict=True):
             last = self._last.get(old, -1)  # for ever, where it is part of the result
-            as_it_is = all(y is old for y in new.inputs if _root(y) is old)  # not through a view
-            if new in self._places and _overwrites(new) and last <= self._places[new] and as_it_is:
+            if new in self._places and _overwrites(new) and last <= self._places[new]:
                 slots.setdefault(new, old)
         return slots
 
@@ -354,7 +353,7 @@ class _Writer:
 
     def _chain_from(self, place: int) -> list[Value]:
         first, chain = self._calls[place], []
-        if len(first.shape) == 2 and first.size * first.dtype.itemsize >= 2 * _PIECE:
+        if len(first.shape) == 2 and first.shape[0] > 1 and first.size * first.dtype.itemsize >= 2 * _PIECE:
             for x in self._calls[place:]:
                 if x.op not in ELEMENTWISE or x.shape != first.shape:
                     break
@@ -368,18 +367,15 @@ class _Writer:
 
     def _write_in_pieces(self, chain: Sequence[Value]) -> None:
         shape, end = chain[0].shape, self._places[chain[-1]]
-        axis = 0 if shape[0] > 1 else 1
-        length = min(shape[axis], max(1, _PIECE * shape[axis] // (chain[0].size * chain[0].dtype.itemsize)))
-        piece = (length, shape[1]) if axis == 0 else (1, length)
-        pieces = [slice(start, min(start + length, shape[axis])) for start in range(0, shape[axis], length)]
+        length = max(1, _PIECE // (shape[1] * chain[0].dtype.itemsize))
+        piece = (length, shape[1])
+        pieces = [slice(start, min(start + length, shape[0])) for start in range(0, shape[0], length)]
         variables: dict[str, list[Array]] = {}
 
         def variable(array: Array) -> str:
             of = f"p{self._bind(array)}"
-            whole = array.shape[axis] == shape[axis]
-            variables[of] = [
-                _along(axis, array, rows if whole else slice(0, rows.stop - rows.start)) for rows in pieces
-            ]
+            whole = len(array) == shape[0]
+            variables[of] = [array[rows if whole else slice(0, rows.stop - rows.start)] for rows in pieces]
             return of
 
         def operand(x: Value, y: Value) -> str:
@@ -387,9 +383,9 @@ class _Writer:
             if bounds is not None:
                 return variable(bounds)
             name = self._name(y)
-            return variable(self.arrays[y]) if _has_pieces(y, shape, axis) else name
+            return variable(self.arrays[y]) if _has_pieces(y, shape) else name
 
-        used_whole = {_root(y) for x in chain for y in x.inputs if not _has_pieces(y, shape, axis)}
+        used_whole = {_root(y) for x in chain for y in x.inputs if not _has_pieces(y, shape)}
         calls = []
         for x in chain:
             inputs = [operand(x, y) for y in x.inputs]
@@ -402,9 +398,9 @@ class _Writer:
         self._lines += [f"for {', '.join(variables)}, in {loop}:", *(f"    {call}" for call in calls)]
 
 
-def _has_pieces(x: Value, shape: tuple[int, ...], axis: int) -> bool:
+def _has_pieces(x: Value, shape: tuple[int, ...]) -> bool:
     """Tell whether a piece of the chain takes a piece of this operand, not all of it."""
-    return len(x.shape) == 2 and x.shape[axis] == shape[axis]
+    return len(x.shape) == 2 and x.shape[0] == shape[0]
 
 
 def _root(x: Value) -> Value:
@@ -421,10 +417,6 @@ def _overwrites(x: Value) -> bool:
 
 def _fits(array: Array, shape: tuple[int, ...], dtype: Any) -> bool:
     return array.shape == shape and array.dtype == dtype
-
-
-def _along(axis: int, array: Array, rows: slice) -> Array:
-    return array[rows] if axis == 0 else array[:, rows]
 
 
 def _view(x: Value, array: Array) -> Array:
