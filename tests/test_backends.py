@@ -113,7 +113,7 @@ def test_jax_in_float64_needs_to_be_told(monkeypatch):
 
 def test_what_is_installed_is_told_with_its_command():
     rows = {row.name: row for row in backends.installed()}
-    assert set(rows) == {"cupy", "jax", "torch", "array_api_strict"}
+    assert set(rows) == {"cupy", "jax", "torch", "numba", "array_api_strict"}
     assert all(row.install.startswith("pip install 'backprop-xp[") for row in rows.values())
     assert rows["array_api_strict"].version is not None
 
@@ -122,7 +122,7 @@ def test_nothing_optional_is_imported_for_the_cpu(monkeypatch):
     real = builtins.__import__
 
     def guarded(name, *rest, **named):
-        assert name.split(".")[0] not in ("cupy", "jax", "torch", "array_api_strict")
+        assert name.split(".")[0] not in ("cupy", "jax", "torch", "numba", "array_api_strict")
         return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", guarded)
