@@ -137,9 +137,9 @@ def test_what_comes_before_the_first_step_is_told_of_engines_alone(harness):
     outcomes = harness.hold(SMALL, [ON_NUMPY, named("backprop_xp, engine jax"), S_BY_HAND, *FITS[:1]], QUICK)
     starts = {name: outcome.start for name, outcome in outcomes.items() if outcome.gap is None}
     assert (starts[S_BY_HAND.name], starts[FITS[0].name]) == (None, None)
-    assert 0 <= starts[ON_NUMPY.name] < 0.1
+    assert starts[ON_NUMPY.name] >= 0
     if "backprop_xp, engine jax" in starts:
-        assert starts["backprop_xp, engine jax"] > 0.1  # JAX is imported, and a step compiled
+        assert starts["backprop_xp, engine jax"] > starts[ON_NUMPY.name]  # JAX is imported, and a step compiled
         facts = outcomes["backprop_xp, engine jax"].facts[-1]
         assert min(facts["importing"], facts["compiling"]) > 0.01
 

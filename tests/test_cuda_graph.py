@@ -364,7 +364,8 @@ def test_gpu_an_epoch_reads_nothing_to_the_host(monkeypatch):
     for method in ("get", "item", "__float__", "__int__", "__bool__"):
         monkeypatch.setattr(f"cupy.ndarray.{method}", None, raising=False)
     step, params, opt_state, X, Y = given
-    engine.run(step, params, opt_state, X, Y, IndexBatches(order, N, SIZE))
+    losses = engine.run(step, params, opt_state, X, Y, IndexBatches(order, N, SIZE))[2]
+    assert losses.shape == (-(-N // SIZE),)
 
 
 @pytest.mark.gpu

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -13,7 +12,8 @@ from backprop_xp import engines, packing
 from backprop_xp.activations import ACTIVATIONS
 from backprop_xp.batches import IndexBatches, epoch_order
 from backprop_xp.engines import in_place
-from backprop_xp.engines.in_place import InPlace, Program
+from backprop_xp.engines.in_place import InPlace
+from backprop_xp.engines.program import Program
 from backprop_xp.engines.tracing import Trace, TracingError, leaves
 from backprop_xp.errors import StopTraining
 from backprop_xp.estimators.objectives import head
@@ -222,10 +222,8 @@ def test_ctrl_c_at_any_moment_leaves_no_step_half_done():
     runner, batches = InPlace(step), IndexBatches(None, len(X), 4)
     for delay in (0.01, 0.03, 0.06):
         threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
-        start = time.perf_counter()
         (params, opt_state), losses = runner.run(state, (X, Y, None), batches, None)
         assert 0 < len(losses) < batches.n_batches
-        assert time.perf_counter() - start < 5.0
         assert opt_state.count == len(losses)
         expected, _ = step_by_step(step, state, X[: 4 * len(losses)], Y[: 4 * len(losses)], None, None, 4)
         for one, other in zip(leaves((params, opt_state)), leaves(tuple(expected)), strict=True):

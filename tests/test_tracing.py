@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import backprop_xp as bx
-from backprop_xp.engines.in_place import Program
+from backprop_xp.engines.program import Program
 from backprop_xp.engines.tracing import ELEMENTWISE, REDUCTIONS, VIEWS, Trace, Traced, TracingError, leaves, rebuilt
 from backprop_xp.namespaces import NUMPY
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from backprop_xp.engines.scalar_plan import FOLDS, Nest, Plan, Strides, source_of
-from backprop_xp.engines.tracing import Shape, Trace, Value
+from backprop_xp.engines.scalar_plan import FOLDS, Nest, Plan, Strides
+from backprop_xp.engines.tracing import Shape, Trace, Value, source_of
 
 _WALK = re.compile(r" \+ (i0 \* \d+[^\]]*)\]")  # what an index adds to the first element's
 

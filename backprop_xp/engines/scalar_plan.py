@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backprop_xp.engines.tracing import ELEMENTWISE, REDUCTIONS, VIEWS, Shape, Trace, TracingError, Value
+from backprop_xp.engines.tracing import ELEMENTWISE, REDUCTIONS, VIEWS, Shape, Trace, TracingError, Value, source_of
 
 Strides = tuple[int, tuple[int, ...]]
 
@@ -205,13 +205,6 @@ def _own_results(trace: Trace) -> list[Value]:
         again = new.op in VIEWS | {"input", "constant", "arange"} or any(new is x for x in found)
         found.append(Value("astype", (new,), new.shape, new.dtype) if again and new is not old else new)
     return found
-
-
-def source_of(x: Value) -> Value:
-    """Return what a view is one of."""
-    while x.op in VIEWS:
-        x = x.inputs[0]
-    return x
 
 
 def _pointwise(x: Value) -> bool:

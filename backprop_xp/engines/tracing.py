@@ -57,6 +57,13 @@ class Value:
         return math.prod(self.shape)
 
 
+def source_of(x: Value) -> Value:
+    """Return what a view is a view of."""
+    while x.op in VIEWS:
+        (x,) = x.inputs
+    return x
+
+
 class Traced:
     """An array without numbers, for the step to compute with; `value` is what it stands for."""
 
@@ -169,8 +176,9 @@ for _method, _name in _OPERATORS.items():
 for _method, _name in _COMPARISONS.items():
     setattr(Traced, f"__{_method}__", lambda self, other, name=_name: _elementwise(name, self, other))
 
+REDUCE = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}
+REDUCTIONS = frozenset(REDUCE)
 ELEMENTWISE = frozenset({*_FUNCTIONS, *_OPERATORS.values(), *_COMPARISONS.values(), "power", "astype"})
-REDUCTIONS = frozenset({"sum", "max", "min"})
 VIEWS = frozenset({"reshape", "transpose", "index"})
 
 
@@ -215,15 +223,12 @@ def astype(x: Traced, dtype: Any, *, copy: bool = True) -> Traced:
     return x if np.dtype(dtype) == x.dtype else _made("astype", (x,), x.shape, dtype)
 
 
-_REDUCE = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}
-
-
 def _reduction(name: str) -> Callable[..., Traced]:
     def reduce(x: Traced, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Traced:
         axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
         axes = tuple(sorted(a % x.ndim for a in axes))
         shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes)
-        x = astype(x, _REDUCE[name](np.ones(1, x.dtype)).dtype)  # sums of bool and small integers are of large ones
+        x = astype(x, REDUCE[name](np.ones(1, x.dtype)).dtype)  # sums of bool and small integers are of large ones
         return _made(name, (x,), shape, x.dtype, (axes, keepdims))
 
     return reduce
@@ -252,7 +257,7 @@ vars(NAMESPACE).update(
     {
         **{name: np.dtype(name) for name in ("bool", "uint8", "int32", "int64", "float32", "float64")},
         **{name: _function(name) for name in _FUNCTIONS},
-        **{name: _reduction(name) for name in ("sum", "max", "min")},
+        **{name: _reduction(name) for name in REDUCE},
         "arange": arange,
         "asarray": lambda value, *, dtype=None, device=None: full((), value, dtype=dtype),
         "astype": astype,
@@ -343,8 +348,7 @@ class Trace:
 
 
 def _as_inputs(tree: Any) -> Any:
-    arrays = list(leaves(tree))
-    return rebuilt(tree, (_made("input", (), tuple(x.shape), _dtype(x)) for x in arrays))
+    return rebuilt(tree, (_made("input", (), tuple(x.shape), _dtype(x)) for x in leaves(tree)))
 
 
 def _dtype(array: Any) -> Any:
