@@ -21,7 +21,7 @@ SHAPES = [
     ((1024, 2048, 2048, 10), 4096),
 ]
 ON_CUDA = [*SHAPES, ((1024, 2048, 2048, 10), 65536)]
-PLANS = {"short": Plan(5, 0.01, 2.0), "full": Plan(21, 0.05, 8.0)}
+PLANS = {"short": Plan(5, 0.01, 2.0), "full": Plan(21, 0.2, 20.0)}
 
 
 def cases(scale: str) -> list[dict[str, Any]]:
@@ -40,9 +40,9 @@ def contenders(case: dict[str, Any]) -> list[Contender]:
 
 def task(case: dict[str, Any], folder: Path) -> Problem:
     widths, batch = tuple(map(int, case["shape"].split("-"))), case["batch"]
-    # Of an epoch's inputs there are 16 MiB at most; at the large networks, it has two steps.
+    # Of an epoch's inputs there are 16 MiB at most; at the large networks, it has eight steps.
     n_batches = min(batches_within(2**22, widths, batch), 2**34 // Problem(widths, batch).flops)
-    return Problem(widths, batch, max(2, n_batches), case["optimizer"])
+    return Problem(widths, batch, max(8, n_batches), case["optimizer"])
 
 
 def plan(case: dict[str, Any], task: Problem, scale: str) -> Plan:

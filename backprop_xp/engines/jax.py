@@ -70,6 +70,7 @@ class Jax:
         lookup("precision", precision, _PRECISIONS)
         self._precision = precision
         self._data: tuple[Any, Any] = ((), None)
+        self._returned: dict[int, tuple[Array, Array]] = {}  # views that were handed out, and what they are views of
         self._buffers: dict[int, tuple[Array | None, ...]] = {}
         self._step: Any = None
         self._device: Any = None
@@ -106,8 +107,8 @@ class Jax:
         if step is not self._step:
             self._step, self._programs = step, {}
         self._device = jax.devices("cpu")[0] if on_host else X.device
-        state: Any = (params, opt_state)
-        W, n_bytes = params[0][0], sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        leaves, tree = jax.tree.flatten((params, opt_state))
+        W, n_bytes = params[0][0], sum(leaf.nbytes for leaf in leaves)
         with ExitStack() as exits:
             exits.enter_context(_in_type(jax, W.dtype))
             data = X, Y, weight
@@ -117,11 +118,17 @@ class Jax:
             if on_host and jax.default_backend() != "cpu":
                 exits.enter_context(jax.default_device(self._device))
             if self._donates:  # a copy, since what is given stays the caller's
-                state = jax.tree.map(lambda leaf: jax.device_put(jax.numpy.array(leaf), self._device), state)
+                leaves = [jax.device_put(jax.numpy.array(leaf), self._device) for leaf in leaves]
+            elif on_host:
+                leaves = [self._returned.get(id(leaf), (leaf, leaf))[1] for leaf in leaves]
             blank = np.zeros((batches.n_batches, *W.shape[:-2]), dtype=W.dtype)
-            state, losses = self._epoch(jax, state, blank, data, batches, on_batch)
+            state, losses = self._epoch(jax, tree.unflatten(leaves), blank, data, batches, on_batch)
             if on_host:  # as they lie: XLA's arrays never change
-                state, losses = jax.tree.map(np.asarray, (state, losses))
+                own = jax.tree.leaves(state)
+                views = [np.asarray(leaf) for leaf in own]
+                pairs = () if self._donates else zip(views, own, strict=True)
+                self._returned = {id(pair[0]): pair for pair in pairs}
+                state, losses = tree.unflatten(views), np.asarray(losses)
         return *state, losses
 
     def _adopted(self, jax: Any, given: tuple[Array, Array, Array | None]) -> Any:
@@ -165,12 +172,12 @@ class Jax:
                 while done < end:
                     at_once = 1 if each else max(1, min(piece, int(_AT_ONCE / (self._seconds_a_row * rows))))
                     last = min(end, done + at_once)
-                    steps = np.int32(done), np.int32(last), np.int32(done if gathers else 0)
-                    arguments = state, losses, data, order, *steps
+                    steps = np.asarray([done, last, done if gathers else 0], np.int32)
+                    arguments = state, losses, data, order, steps
                     if gathers:
                         length = piece * size if rows == size else rows
                         taken = self._gathered(data, order[done * size : last * size], length)
-                        arguments = state, losses, taken, None, *steps
+                        arguments = state, losses, taken, None, steps
                     program = self._program(jax, rows, size, form, arguments)
                     with deferred_interrupts():
                         start = time.perf_counter()
@@ -209,7 +216,7 @@ class Jax:
         if shared and key in _COMPILED:
             return _COMPILED[key]
         blank = jax.tree.map(np.zeros_like, arguments[:2])  # may be donated
-        jax.block_until_ready(program(*blank, *arguments[2:4], *[np.int32(0)] * 3))  # no step: it is compiled
+        jax.block_until_ready(program(*blank, *arguments[2:4], np.zeros(3, np.int32)))  # no step: it is compiled
         self.n_compiled += 1
         self._say(f"jax: compiled a step of {rows} rows in {time.perf_counter() - start:.2f} s")
         if shared:
@@ -220,7 +227,7 @@ class Jax:
 
 
 def _loop(step: Callable[..., Any], rows: int, batch_size: int, precision: str) -> Program:
-    """Return `loop(state, losses, data, order, first, last, base)`.
+    """Return `loop(state, losses, data, order, (first, last, base))`.
 
     It takes the steps from `first` to before `last`; step `base` has the data's first rows, or the order's. All three
     are arguments, so that one program does for any number of steps. It returns the state, `losses` with the steps' own
@@ -228,7 +235,9 @@ def _loop(step: Callable[..., Any], rows: int, batch_size: int, precision: str) 
     """
     import jax
 
-    def loop(state: Any, losses: Array, data: Any, order: Array | None, first: Array, last: Array, base: Array) -> Any:
+    def loop(state: Any, losses: Array, data: Any, order: Array | None, steps: Array) -> Any:
+        first, last, base = steps
+
         def one(k: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
             state, losses = carry
 
@@ -241,7 +250,7 @@ def _loop(step: Callable[..., Any], rows: int, batch_size: int, precision: str) 
                 chosen = of_batch(order)
                 batch = jax.tree.map(lambda array: jax.numpy.take(array, chosen, axis=0, mode="clip"), data)
             *state, loss = step(*state, *batch)
-            return tuple(state), losses.at[k].set(loss)
+            return tuple(state), jax.lax.dynamic_update_index_in_dim(losses, loss, k, 0)
 
         with jax.default_matmul_precision(precision):
             state, losses = jax.lax.fori_loop(first, last, one, (state, losses))
