@@ -1,12 +1,12 @@
 """The rule of engine "auto": its costs as they are fitted to results, and what it would choose in every case."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from backprop_xp.engines import auto
@@ -19,7 +19,8 @@ from benchmarks.report.wording import case_name
 DTYPE = "float32"  # that the peers and loops suites measure engines with
 ALLOWED = 1.05  # times the time of the best engine
 MANY = 10**9  # steps, of which no start matters
-_PARTS = Cost._fields[1:]
+_PARTS = Cost._fields[1:-1]
+LEVEL = 1.05  # times the time of the best engine, which counts as being it
 
 
 class Sample(NamedTuple):
@@ -86,32 +87,47 @@ def starts(results: Results, backend: str = "numpy") -> dict[str, float]:
 def costs(found: Iterable[Sample], start: Mapping[str, float]) -> dict[str, Cost]:
     """Return the costs of every engine: least squares of relative errors, none of them negative.
 
+    An error counts in proportion to how near the engine is to the best one: far from it, nothing depends on it. One
+    that is not the best at the largest sample is not chosen, and not fitted, beyond the largest at which it is.
+
     Parameters
     ----------
     found : iterable of Sample
     start : mapping of engine to seconds
     """
-    measured: dict[str, list[tuple[list[float], float]]] = {}
-    for sample in found:
-        for engine, seconds in sample.seconds.items():
-            if seconds < math.inf:
-                measured.setdefault(engine, []).append((_features(sample.work), seconds))
-    return {
-        engine: _fitted(np.asarray([features for features, _ in pairs]), [s for _, s in pairs], start.get(engine, 0.0))
-        for engine, pairs in measured.items()
-    }
+    found = list(found)
+    largest = max(map(_millions, found))
+    fitted = {}
+    for engine in sorted({engine for sample in found for engine in sample.seconds}):
+        best_at = [_millions(each) for each in found if each.seconds.get(engine, math.inf) <= LEVEL * _best(each)]
+        most = largest if engine == "eager" else max(best_at, default=largest)
+        some = [each for each in found if each.seconds.get(engine, math.inf) < math.inf and _millions(each) <= most]
+        cost = _fitted(some, engine, start.get(engine, 0.0))
+        fitted[engine] = cost if most == largest else cost._replace(most=float(f"{most:.6g}"))
+    return fitted
+
+
+def _best(sample: Sample) -> float:
+    return min(sample.seconds.values())
+
+
+def _millions(sample: Sample) -> float:
+    work = sample.work
+    return work.batch_size * sum(n_in * n_out for n_in, n_out in pairwise(work.widths)) / 1e6
 
 
 def _features(work: Work) -> list[float]:
     """Return what a step costs where one part of the costs is 1 and the others 0."""
-    nothing, step = Cost(*[0.0] * len(Cost._fields)), work._replace(n_steps=1)
+    nothing, step = Cost(*[0.0] * len(Cost._fields[:-1])), work._replace(n_steps=1)
     return [nothing._replace(**{part: 1.0}).of(step) for part in _PARTS]
 
 
-def _fitted(features: NDArray[np.float64], seconds: list[float], start: float) -> Cost:
-    relative = features / np.asarray(seconds)[:, None]
+def _fitted(found: Sequence[Sample], engine: str, start: float) -> Cost:
+    seconds = np.asarray([each.seconds[engine] for each in found])
+    weights = np.asarray([_best(each) for each in found]) / seconds
+    relative = np.asarray([_features(each.work) for each in found]) * (weights / seconds)[:, None]
     scale = np.maximum(np.linalg.norm(relative, axis=0), 1e-300)  # parts differ by nine orders of magnitude
-    parts, _ = nnls(relative / scale, np.ones(len(seconds)))
+    parts, _ = nnls(relative / scale, weights)
     return Cost(*(float(f"{value:.3g}") for value in (start, *parts / scale)))
 
 
@@ -149,7 +165,7 @@ def text(results: Results) -> str:
             of = costs(found, starts(results, backend))
             literal += [
                 f'    ("{backend}", "{DTYPE}"): {{',
-                *(f'        "{name}": {of[name]},' for name in of),
+                *(f'        "{name}": {str(of[name]).replace(", most=inf", "")},' for name in of),
                 "    },",
             ]
             choices += ["", *_said(f"on {backend}, as fitted here", chosen(found, of))]

@@ -1,6 +1,7 @@
 """The rule of engine "auto": held to the committed measurements, and to what is installed; and how it is fitted."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,31 @@ def test_the_rule_is_within_a_twentieth_of_the_best_engine_at_every_committed_sh
         engine = choose("auto", work).engine
         times[name] = seconds.get(engine, math.inf) / min(seconds.values())
     assert {name: over for name, over in times.items() if over > fitting.ALLOWED} == {}
+
+
+def test_over_the_loops_suites_grid_the_rule_is_within_a_tenth(measured, monkeypatch):
+    """At two of these 67 it misses the twentieth: 1.07 and 1.06 with 1,024 and 4,096 hidden units and few rows."""
+    monkeypatch.setattr(auto, "_LIBRARIES", dict.fromkeys(auto._LIBRARIES, "math"))
+    grid = [sample for sample in measured if "hidden" in sample.name]
+    assert len(grid) > 60
+    times = [sample.seconds[choose("auto", sample.work).engine] / min(sample.seconds.values()) for sample in grid]
+    assert max(times) < 1.1
+    assert sum(over > fitting.ALLOWED for over in times) <= 2
+
+
+def test_beyond_what_an_engine_was_the_fastest_at_it_is_not_chosen(costs, monkeypatch):
+    assert choose("auto", TINY).engine == "loops"
+    limited = {**COSTS, "loops": COSTS["loops"]._replace(most=1e-5)}
+    monkeypatch.setattr(auto, "COSTS", {("numpy", "float32"): limited})
+    assert choose("auto", TINY).engine != "loops"
+
+
+def test_the_limit_is_the_largest_work_at_which_an_engine_is_the_best():
+    found = fitting.costs(made_up(), {})
+    best = [each.work for each in made_up() if min(each.seconds, key=each.seconds.get) == "loops"]
+    largest = max(w.batch_size * sum(a * b for a, b in pairwise(w.widths)) for w in best) / 1e6
+    assert largest <= found["loops"].most <= 1.2 * largest
+    assert found["eager"].most == math.inf
 
 
 def test_what_ends_first_is_chosen_and_why(costs):
@@ -112,7 +138,9 @@ def made_up(engines=tuple(COSTS)):
 def test_the_costs_that_times_were_made_from_are_found_again():
     found = fitting.costs(made_up(), {name: cost.start for name, cost in COSTS.items()})
     for name, cost in COSTS.items():
-        assert list(found[name]) == pytest.approx(list(cost), rel=0.02, abs=1e-8)
+        works = [work for _, work, _ in made_up() if found[name].of(work) < math.inf]
+        assert len(works) >= 5
+        assert [found[name].of(work) for work in works] == pytest.approx([cost.of(work) for work in works], rel=0.02)
     assert max(choice.times for choice in fitting.chosen(made_up(), found)) == 1.0
 
 

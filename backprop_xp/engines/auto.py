@@ -1,6 +1,7 @@
 """Which engine "auto" is: by a rule fitted to measurements, and never one that was not measured to be faster."""
 
 import importlib.util
+import math
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -60,6 +61,8 @@ class Cost(NamedTuple):
         A million units of all rows of the batch.
     weight : float
         A million weights.
+    most : float
+        The most multiplications of a forward pass, in millions, at which it was measured to be the fastest.
     """
 
     start: float
@@ -68,10 +71,13 @@ class Cost(NamedTuple):
     product: float
     unit: float
     weight: float
+    most: float = math.inf
 
     def of(self, work: Work) -> float:
-        """Return the seconds that all steps take."""
+        """Return the seconds that all steps take; inf for larger ones than it was ever the fastest at."""
         weights = sum(n_in * n_out for n_in, n_out in pairwise(work.widths))
+        if work.batch_size * weights > self.most * 1e6:
+            return math.inf
         units = work.batch_size * sum(work.widths[1:])
         a_step = self.step + self.layer * (len(work.widths) - 1)
         a_step += (self.product * 3 * work.batch_size * weights / 1e3 + self.unit * units + self.weight * weights) / 1e6
@@ -82,9 +88,9 @@ class Cost(NamedTuple):
 # measured, or was not faster than eager anywhere.
 COSTS: dict[tuple[str, str], dict[str, Cost]] = {
     ("numpy", "float32"): {
-        "eager": Cost(start=0.0045, step=1.78e-05, layer=0.0, product=0.00703, unit=0.000474, weight=0.00145),
-        "jax": Cost(start=0.556, step=2.73e-06, layer=0.0, product=0.00398, unit=0.000664, weight=0.000918),
-        "loops": Cost(start=1.49, step=0.0, layer=2.92e-08, product=0.0247, unit=0.00234, weight=0.0),
+        "eager": Cost(start=0.000123, step=0.0, layer=1.14e-05, product=0.00598, unit=0.0021, weight=0.000174),
+        "jax": Cost(start=0.406, step=9.43e-06, layer=0.0, product=0.00333, unit=0.00184, weight=0.000222),
+        "loops": Cost(start=1.24, step=0.0, layer=0.0, product=0.0, unit=0.00851, weight=8.19e-05, most=0.606208),
     },
 }
 

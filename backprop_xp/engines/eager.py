@@ -16,7 +16,7 @@ Array = Any
 
 # A program takes as long to make as some hundred small steps, and its state as long to bring in and out as it saves in
 # a few of them; of a large step, it saves more than that.
-_MANY, _IN_A_RUN, _LARGE = 256, 8, 2**18  # steps, steps, numbers in the parameters
+_MANY, _IN_A_RUN, _LARGE = 256, 8, 2**16  # steps, steps, numbers in the parameters
 
 # glibc returns freed memory to the system above a threshold, so that each step's temporaries would be mapped, faulted
 # in and unmapped anew. It raises the threshold to the size of a mapped block that is freed, up to 32 MiB (mallopt(3),

@@ -52,11 +52,11 @@ class InPlace:
         Raises
         ------
         TracingError
-            If the step cannot be traced; nothing has been done then.
+            If the step cannot be traced, or fails when it is taken first; nothing has been done then.
         """
         n_full, n_left = divmod(batches.n_samples, batches.batch_size)
         full = self._program(tree, data, batches.batch_size)
-        short = self._program(tree, data, n_left) if n_left else full
+        short = self._program(tree, data, n_left, rehearse=n_full > 0) if n_left else full
         for own, given in zip(self._state, leaves(tree), strict=True):
             own[...] = given
         losses = np.empty((batches.n_batches, *full.loss.shape), full.loss.dtype)
@@ -67,7 +67,12 @@ class InPlace:
                 with deferred_interrupts() as signals:  # a step left half way would be lost
                     for batch in rows:
                         program = full if n_done < n_full else short
-                        program.take(*batch)
+                        try:
+                            program.take(*batch)
+                        except Exception as error:
+                            if n_done:
+                                raise
+                            raise TracingError(f"{type(error).__name__}: {error}") from error
                         losses[n_done] = program.loss
                         n_done += 1
                         if on_batch is not None:
@@ -80,17 +85,21 @@ class InPlace:
             self.interrupted = isinstance(end, KeyboardInterrupt)
         return rebuilt(tree, (own.copy() for own in self._state)), losses[:n_done]
 
-    def _program(self, tree: Any, data: tuple[Array, Array, Array | None], n_rows: int) -> Program:
+    def _program(
+        self, tree: Any, data: tuple[Array, Array, Array | None], n_rows: int, *, rehearse: bool = False
+    ) -> Program:
         batch = tuple(None if array is None else array[:n_rows] for array in data)
         form = tuple((x.shape, x.dtype) for x in leaves((tree, batch))), data[2] is None
         if form not in self._programs:
             trace = Trace(self.step, tree, batch)
             if [(x.shape, x.dtype) for x in self._state] != [(x.shape, x.dtype) for x in trace.state]:
                 self._programs, self._state = {}, [np.empty(x.shape, x.dtype) for x in trace.state]
-            self._programs[form] = self._rehearsed(Program(trace, self._state), batch)
+            self._programs[form] = Program(trace, self._state)
+            if rehearse:
+                self._rehearse(self._programs[form], batch)
         return self._programs[form]
 
-    def _rehearsed(self, program: Program, batch: Any) -> Program:
+    def _rehearse(self, program: Program, batch: Any) -> None:
         """Take a step from ones, so that what NumPy refuses is known before training depends on it."""
         for own in self._state:
             own[...] = 1
@@ -100,7 +109,6 @@ class InPlace:
                 program.take(*leaves(batch))
         except Exception as error:
             raise TracingError(f"{type(error).__name__}: {error}") from error
-        return program
 
 
 # Rows are gathered for several batches at once, in pieces of about 1 MiB in float32: one gather a piece instead of one
