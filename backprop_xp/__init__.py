@@ -10,6 +10,7 @@ from backprop_xp.step import make_gradient, make_step
 
 if TYPE_CHECKING:
     from backprop_xp.accel import patch_sklearn, unpatch_sklearn
+    from backprop_xp.checkpoints import Checkpoints
     from backprop_xp.classic import NeuralNetwork
     from backprop_xp.estimators import MLPClassifier, MLPRegressor
     from backprop_xp.model import Model, load
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoints",
     "DivergedError",
     "InputError",
     "MLPClassifier",
@@ -49,6 +51,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "Checkpoints": "checkpoints",
     "Trainer": "training",
     "Model": "model",
     "load": "model",

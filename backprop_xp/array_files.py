@@ -4,9 +4,10 @@ import gzip
 import math
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,15 @@ _IDX_MAX_NDIM = 4
 # Deflate makes no file smaller than this fraction (zlib's technical notes, "Maximum Compression Factor").
 _DEFLATE_MAX_RATIO = 1032
 _ROWS_AT_ONCE = 65_536
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+# What NumPy, Arrow, zipfile and the decompressors raise of files that are damaged, or made to be.
+_UNREADABLE = (
+    OSError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile, struct.error, ValueError, TypeError, LookupError,
+    OverflowError, RecursionError, NotImplementedError, RuntimeError, SyntaxError,
+    tokenize.TokenError,
+)  # fmt: skip
 
 
 @contextmanager
@@ -33,7 +43,9 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except PermissionError:
         raise InputError(f"{path} may not be read by you: change its permissions, for instance chmod u+r") from None
-    except (OSError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except _UNREADABLE as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} cannot be read, it may be damaged or cut short: {cause}") from error
 
@@ -82,7 +94,7 @@ def read_npz(path: Path, target: str) -> tuple[Array, Array | None]:
     """
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is not an .npz archive: save it with numpy.savez(path, X=X, y=y)")
-    with np.load(path, allow_pickle=False) as archive:
+    with np.load(path, allow_pickle=False) as archive:  # reads nothing yet but the list of what there is
         if "X" not in archive.files:
             found = ", ".join(archive.files) or "none"
             raise InputError(f"{path} has no array 'X', it has: {found}; save it with numpy.savez(path, X=X, y=y)")
@@ -133,14 +145,33 @@ def check_target(name: str, y: Array, n_samples: int) -> Array:
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
-def _member(archive: Mapping[str, Array], path: Path, name: str) -> Array:
+def _member(archive: Any, path: Path, name: str) -> Array:
     try:
-        return archive[name]
+        _check_claim(archive.zip, path, name)
+        return np.asarray(archive[name])
+    except InputError:
+        raise
     except ValueError as error:
         raise _not_loaded(f"array {name!r} of {path}", error) from error
 
 
-def _not_loaded(name: str, error: ValueError) -> InputError:
+def _check_claim(archive: zipfile.ZipFile, path: Path, name: str) -> None:
+    """Refuse an array whose header claims more than the file can hold, before memory is taken for it."""
+    member = archive.getinfo(name if name in archive.namelist() else f"{name}.npy")
+    ratio = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _DEFLATE_MAX_RATIO}.get(member.compress_type)
+    if ratio is None:
+        raise InputError(f"array {name!r} of {path} is compressed in an unusual way: save it with numpy.savez")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise InputError(f"array {name!r} of {path} has a header of version {version}: save it with numpy.savez")
+        shape, _, dtype = _HEADERS[version](file)
+    most = min(member.file_size, ratio * min(member.compress_size, path.stat().st_size))
+    if math.prod(shape) * dtype.itemsize > most:
+        raise InputError(f"array {name!r} of {path} is damaged: its header says {shape} {dtype}, it holds too little")
+
+
+def _not_loaded(name: str, error: Exception) -> InputError:
     if "object" in str(error).lower():
         return InputError(
             f"{name} holds Python objects; unpickling may run code, so save it with a numeric or text dtype"

@@ -3,10 +3,12 @@
 CuPy, JAX, PyTorch and array-api-strict are imported inside functions here, and only when they are asked for.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -262,6 +264,37 @@ def synchronize(array: Array) -> None:
         importlib.import_module("torch").cuda.synchronize(array.device)
     elif array_api_compat.is_jax_array(array):
         array.block_until_ready()
+
+
+def free_memory(backend: Backend) -> int | None:
+    """Return the bytes that can still be had on the device, within this process's limits; None if nothing tells."""
+    if backend.name == "cupy":
+        with backend.device:
+            free: int = importlib.import_module("cupy").cuda.runtime.memGetInfo()[0]
+        return free
+    if str(backend.device).startswith("cuda"):
+        return importlib.import_module("torch").cuda.mem_get_info()[0] if backend.name == "torch" else None
+    free_on_host = [*_free_of_the_machine(), *_free_under_limits()]
+    return min(free_on_host, default=None)
+
+
+def _free_of_the_machine() -> Iterator[int]:
+    """Yield what Linux says can be had without swapping, and what its control group leaves."""
+    with contextlib.suppress(OSError, ValueError):
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        yield int(lines["MemAvailable"].split()[0]) * 1024
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        yield int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+
+
+def _free_under_limits() -> Iterator[int]:
+    """Yield what the limit of this process's address space leaves."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        resource = importlib.import_module("resource")
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            yield limit - int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 class Library(NamedTuple):

@@ -36,6 +36,10 @@ class IndexBatches(NamedTuple):
         """Steps in the epoch."""
         return -(-self.n_samples // self.batch_size)
 
+    def rows(self, first: int, last: int) -> slice:
+        """Return where the rows of the steps from `first` to before `last` stand in the order."""
+        return slice(first * self.batch_size, min(last * self.batch_size, self.n_samples))
+
 
 def epoch_order(seed: int, epoch: int, n_samples: int) -> NDArray[np.integer[Any]]:
     """Return the permutation of rows for this epoch: drawn on the host, the same for every backend.

@@ -88,7 +88,7 @@ class JsonLines(Callback):
     Parameters
     ----------
     path : path
-        Written anew; each line is flushed, so the file can be followed while training runs.
+        Written anew, or continued by a run that was resumed; each line is flushed, so the file can be followed.
     header : dict, optional
         What the first line says.
     """
@@ -100,7 +100,7 @@ class JsonLines(Callback):
     def on_train_begin(self, trainer: Any) -> None:
         """Open the file and write the header."""
         try:
-            self._file = self._path.open("w", encoding="utf-8")
+            self._file = self._path.open("a" if trainer.resumed else "w", encoding="utf-8")
         except OSError as error:
             raise InputError(f"cannot write the log {str(self._path)!r}: {error.strerror}") from None
         self._write({"event": "start", "time": time.time(), **self._header})
@@ -167,7 +167,11 @@ class BatchListener:
     ----------
     paced : bool
         Whether all are content to be called now and then.
+    first : int
+        The step of the epoch that the engine counts as 0.
     """
+
+    first = 0
 
     def __init__(self, callbacks: Sequence[Callback], stop: Callable[[str], None]) -> None:
         self.paced = all(callback.paced for callback in callbacks)
@@ -177,7 +181,7 @@ class BatchListener:
         """Tell every callback."""
         for callback in self._callbacks:
             try:
-                callback.on_batch_end(batch, loss)
+                callback.on_batch_end(self.first + batch, loss)
             except StopTraining as reason:
                 self._stop(str(reason) or "callback")
                 raise

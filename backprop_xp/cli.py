@@ -1,4 +1,4 @@
-"""The command line: train, predict, evaluate, info."""
+"""The command line: train, predict, evaluate, parity, info."""
 
 import json
 import os
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from backprop_xp import __version__, backends, display, engines, flags, reporting
 from backprop_xp.callbacks import Callback, JsonLines, PrintProgress
+from backprop_xp.checkpoints import Checkpoints
 from backprop_xp.datasets import BUILT_IN, load
-from backprop_xp.errors import DivergedError, InputError
+from backprop_xp.errors import DivergedError, InputError, lookup
 from backprop_xp.job import Job, prepare, share
 from backprop_xp.model import Model
 from backprop_xp.model import load as load_model
+from backprop_xp.parity import DTYPES, compare
 from backprop_xp.scoring import scores
 from backprop_xp.tables import TableEncoder, encoder_from_json
 from backprop_xp.training import Trainer
@@ -66,6 +68,8 @@ BackendOption = Annotated[
 
 def run(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code: 0; 2 for unusable input, 1 for other failures, 130 after Ctrl-C.
+
+    SIGTERM ends a `train` that keeps checkpoints by SystemExit, with 143.
 
     Parameters
     ----------
@@ -222,6 +226,24 @@ def train(
         Path | None, typer.Option(help="Draw the curves: .png, .svg or .pdf.", rich_help_panel="Files")
     ] = None,
     log: Annotated[Path | None, typer.Option(help="Write a JSON line an epoch.", rich_help_panel="Files")] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="A folder in which the run's state is kept, for --resume.", rich_help_panel="Checkpoints"),
+    ] = None,
+    every: Annotated[int, typer.Option(help="Epochs between two checkpoints.", rich_help_panel="Checkpoints")] = 1,
+    every_steps: Annotated[
+        int | None,
+        typer.Option(help="Steps between two checkpoints within a long epoch.", rich_help_panel="Checkpoints"),
+    ] = None,
+    keep: Annotated[int, typer.Option(help="The last so many stay.", rich_help_panel="Checkpoints")] = 3,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the newest whole checkpoint, bit for bit; where there is none, begin.",
+            rich_help_panel="Checkpoints",
+        ),
+    ] = False,
 ) -> int:
     """Train a network on DATA and save it.
 
@@ -236,12 +258,20 @@ def train(
       backprop-xp train flights.csv --target 'arr_delay > 15' --hidden 256,128 --batch-size 512
 
       backprop-xp train train-images-idx3-ubyte.gz --hidden 256,128,100 --device cuda --plot curves.png
+
+    A run with --checkpoint DIR may be killed at any moment: the same command with
+    --resume goes on as if nothing had happened.
+
+      backprop-xp train flights.csv --target 'arr_delay > 15' --checkpoint run1 --resume
     """
     second = None if validation is None or share(validation) is not None else validation
     flags.all_different({"DATA": data, "--validation": second, "--output": output, "--plot": plot, "--log": log})
     flags.output_file("--output", output)
     flags.output_file("--plot", plot, (".png", ".svg", ".pdf"))
     flags.output_file("--log", log)
+    if resume and checkpoint is None:
+        raise InputError("--resume needs to know from where: give --checkpoint FOLDER")
+    checkpoints = None if checkpoint is None else Checkpoints(checkpoint, every, every_steps, keep)
     sizes = flags.hidden(hidden)
     flags.optimizer(optimizer, learning_rate, schedule, 1)
     _at_least("--batch-size", batch_size, 1)
@@ -262,19 +292,22 @@ def train(
         epochs=epochs, seed=seed, dtype=dtype,
         initializer=flags.INITIALIZERS.get(activation, "glorot_uniform"), l2=l2, clip_norm=clip_norm,
         dropout=dropout, metrics=(metric,), patience=patience if patience and job.validation else None,
+        checkpoint=checkpoints,
         callbacks=_callbacks(log, {"data": source.name, "widths": network.widths, "version": __version__}),
     )  # fmt: skip
     for line in reporting.opening(source, job, trainer):
         out.print(line)
     described = {"data": source.name, "target": source.target_name, "dropped": list(drop or ())}
     try:
-        seconds = _fitted(trainer, job)
+        seconds = _fitted(trainer, job, resume)
     finally:  # what was trained is kept whatever ended training
         if trainer.history:
             _model(trainer, job, described).save(output)
             if plot is not None:
                 display.save_curves(trainer.history, plot)
             out.print(display.table("result", reporting.closing(trainer, model=output, curves=plot)))
+        if checkpoint is not None and trainer.stopped in ("interrupted", "terminated"):
+            out.print("the same command with --resume goes on from here")
     if trainer.history:
         out.print(f"{seconds:.1f} s; next, on rows it has not seen: backprop-xp evaluate {output} DATA", style="dim")
     return 130 if trainer.stopped == "interrupted" else 0
@@ -332,6 +365,49 @@ def evaluate(
     else:
         out.print(display.table(f"{model} on {data}: {len(X):,} rows", display.figures(figures)))
     return 0
+
+
+@app.command()
+def parity(
+    device: DeviceOption = "cpu",
+    backend: BackendOption = None,
+    engine: Annotated[
+        str, typer.Option(help="How steps are run there: eager, jax, torch, loops or cuda_graph.")
+    ] = "eager",
+    dtype: Annotated[
+        str | None, typer.Option(help="float32 or float64. Default: both, where the device has them.")
+    ] = None,
+    activation: Annotated[str, typer.Option(help="Of the hidden layers.")] = "tanh",
+    steps: Annotated[int, typer.Option(help="Steps of the small job.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the job.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> int:
+    """Train a small job on NumPy and on a device, and compare them step by step.
+
+    It is what to run on a new machine before trusting it. The exit code is 1 if
+    the two part by more than rounding explains.
+
+    For example:
+
+      backprop-xp parity --device cuda
+
+      backprop-xp parity --backend jax --json
+    """
+    _at_least("--steps", steps, 1)
+    _at_least("--seed", seed, 0)
+    if dtype is not None:
+        lookup("dtype", dtype, dict.fromkeys(DTYPES))
+    dtypes = DTYPES if dtype is None else (dtype,)
+    for each in dtypes:
+        _allow_float64(engine if engine == "jax" else backend, each)
+    report = compare(device, backend, engine, dtypes=dtypes, steps=steps, activation=activation, seed=seed)
+    if as_json:
+        print(json.dumps(report.to_json()))
+    else:
+        title = f"{report.backend} on {report.device}, engine {engine}, beside NumPy: {steps} steps"
+        out.print(display.table(title, *reporting.parity(report)))
+        out.print(reporting.verdict(report))
+    return 0 if report.parted is None else 1
 
 
 @app.command()
@@ -399,12 +475,12 @@ def _callbacks(log: Path | None, header: dict[str, Any]) -> list[Callback]:
     return [progress, *([JsonLines(log, header)] if log else [])]
 
 
-def _fitted(trainer: Trainer, job: Job) -> float:
+def _fitted(trainer: Trainer, job: Job, resume: bool) -> float:
     """Train, and return the seconds it took."""
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "training was interrupted")  # the closing table says so
-        trainer.fit(*job.train, validation_data=job.validation)
+        trainer.fit(*job.train, validation_data=job.validation, resume=resume)
     return time.perf_counter() - start
 
 
@@ -417,7 +493,7 @@ def _write_table(columns: dict[str, NDArray[Any]], path: Path | None) -> None:
     import pyarrow as pa
     from pyarrow import csv, parquet
 
-    from backprop_xp.model import write_atomically
+    from backprop_xp.files import write_output
 
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
     buffer = pa.BufferOutputStream()
@@ -430,4 +506,4 @@ def _write_table(columns: dict[str, NDArray[Any]], path: Path | None) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(content)  # UTF-8, whatever the terminal's encoding
     else:
-        write_atomically(path, content)
+        write_output(path, content)

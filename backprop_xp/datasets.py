@@ -36,6 +36,8 @@ _FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet
 _DELIMITERS = ",;\t|"
 _MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "?")
 _SAMPLE_BYTES, _SAMPLE_ROWS = 1 << 20, 20
+# A Parquet file of more numbers than 512 MiB, and than so many times its own size, is not believed.
+_PLAUSIBLE, _PARQUET_RATIO = 1 << 29, 1000
 _BLOCK_BYTES = 1 << 24  # pyarrow parses a block at a time, and no row may be longer
 
 
@@ -169,7 +171,13 @@ def _from_arrays(path: Path, target: str | None, need_target: bool) -> Dataset:
 def _read_parquet(path: Path) -> Table:
     parquet, pa = arrow("pyarrow.parquet"), arrow()
     try:
-        return parquet.ParquetFile(path).read()
+        file = parquet.ParquetFile(path)
+        claimed = 8 * file.metadata.num_rows * file.metadata.num_columns
+        if claimed > max(_PLAUSIBLE, path.stat().st_size * _PARQUET_RATIO):
+            raise InputError(
+                f"{path} is damaged: {path.stat().st_size:,} bytes cannot hold {claimed:,} bytes of numbers"
+            )
+        return file.read()
     except pa.ArrowInvalid as error:
         raise InputError(
             f"{path} is not a Parquet file, or is cut short: give a CSV file the extension .csv"
@@ -242,7 +250,10 @@ def _ragged(path: Path, delimiter: str) -> str | None:
 
 
 def _checked(path: Path, table: Table) -> Table:
-    names = [name.strip() for name in table.column_names]
+    try:
+        names = [name.strip() for name in table.column_names]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: the header is not UTF-8 text: convert the file, for instance with iconv") from None
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(

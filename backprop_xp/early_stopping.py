@@ -1,20 +1,30 @@
 """Early stopping: the best value of a figure so far, and for how long it has not been bettered."""
 
 import math
+from typing import NamedTuple
 
 from backprop_xp.network import Params
 
 
-class Best:
-    """The best value of a figure so far, with the parameters that gave it."""
+class Best(NamedTuple):
+    """The best epoch so far.
 
-    def __init__(self, higher: bool, min_delta: float) -> None:
-        self.params: Params = ()
-        self._sign = 1.0 if higher else -1.0
-        self._min_delta, self._value, self.epoch = min_delta, -math.inf, 0
+    Parameters
+    ----------
+    params : tuple of (W, b)
+        As that epoch left them; () before there is one.
+    value : float
+        Of the figure.
+    epoch : int
+        0 before there is one.
+    """
 
-    def stale(self, epoch: int, value: float, params: Params) -> int:
-        """Return for how many epochs the figure has not become better."""
-        if self._sign * value > self._value + self._min_delta:  # a NaN is no improvement
-            self.params, self._value, self.epoch = params, self._sign * value, epoch
-        return epoch - self.epoch
+    params: Params = ()
+    value: float = 0.0
+    epoch: int = 0
+
+    def after(self, epoch: int, value: float, params: Params, *, higher: bool, min_delta: float) -> "Best":
+        """Return the best with this epoch taken in: better is higher, or lower, by more than `min_delta`."""
+        gain = value - self.value if higher else self.value - value
+        better = gain > min_delta if self.epoch else value == value and value != (-math.inf if higher else math.inf)
+        return Best(params, value, epoch) if better else self  # a NaN is no improvement

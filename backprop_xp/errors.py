@@ -24,15 +24,18 @@ class DivergedError(ArithmeticError):
         Where the first loss that is not finite stood, both counted from 1; `step` within the epoch.
     learning_rate : float
         The rate at the end of that epoch.
+    checkpoint : path or None
+        The last good one.
     """
 
-    def __init__(self, epoch: int, step: int, learning_rate: float) -> None:
+    def __init__(self, epoch: int, step: int, learning_rate: float, checkpoint: object = None) -> None:
         kept = "the initial parameters" if epoch == 1 else f"the parameters of epoch {epoch - 1}"
+        kept += "" if checkpoint is None else f", and the checkpoint {checkpoint}"
         super().__init__(
             f"the loss is not finite at epoch {epoch}, step {step}, learning rate {learning_rate:g}; {kept} are kept; "
             "try a lower learning rate, gradient clipping (clip_norm=1.0), or inputs and targets scaled to about 1"
         )
-        self.epoch, self.step, self.learning_rate = epoch, step, learning_rate
+        self.epoch, self.step, self.learning_rate, self.checkpoint = epoch, step, learning_rate, checkpoint
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -1,9 +1,5 @@
 """A trained network with all it takes to predict, and its file: safetensors, a JSON header, nothing executable."""
 
-import json
-import os
-import platform
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +11,13 @@ from numpy.typing import NDArray
 from backprop_xp import backends
 from backprop_xp.batches import pieces_of
 from backprop_xp.errors import InputError, lookup
+from backprop_xp.files import write_output
 from backprop_xp.losses import LOSSES
 from backprop_xp.network import Network, Params, forward, init
 from backprop_xp.targets import Target
+from backprop_xp.tensor_files import DamagedError, packed, unpacked
 from backprop_xp.training_data import numbers
 
-FORMAT = "backprop_xp model"
 VERSION = 1
 
 
@@ -94,7 +91,7 @@ class Model:
         InputError
             If the path cannot be written.
         """
-        write_atomically(Path(path), _to_bytes(self))
+        write_output(Path(path), _to_bytes(self))
 
 
 def decided(loss: str, outputs: NDArray[Any]) -> NDArray[Any]:
@@ -133,69 +130,20 @@ def load(path: str | Path) -> Model:
     InputError
         If the file is missing, truncated, of another format of a later version, or its arrays do not fit.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no model file {str(path)!r}")
     try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (the file is no mapping)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{str(path)!r} is truncated or no safetensors file ({error}): save it anew") from None
-    if "backprop_xp" not in metadata:
-        raise InputError(f"{str(path)!r} is a safetensors file, but not a model of backprop-xp")
-    try:
-        header = json.loads(metadata["backprop_xp"])
-        return _from_header(header, arrays)
-    except InputError as error:
+        return _from_header(*unpacked(path, "model", VERSION))
+    except (DamagedError, InputError) as error:
         raise InputError(f"{str(path)!r}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{str(path)!r}: the header is damaged ({type(error).__name__}: {error})") from None
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the whole new one, whatever happens in between.
-
-    Raises
-    ------
-    InputError
-        If the path cannot be written; no temporary file stays behind.
-    """
-    path = Path(os.path.realpath(path))  # a link stays one
-    if path.exists() and not path.is_file():
-        raise InputError(f"cannot write {str(path)!r}: it is no regular file; choose another --output")
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error.strerror}; choose another --output") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp's files are for their owner alone
-        os.replace(name, path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise InputError(f"cannot write {str(path)!r}: {error.strerror}; choose another --output") from None
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{str(path)!r}: its header is damaged ({type(error).__name__}: {error})") from None
 
 
 def _to_bytes(model: Model) -> bytes:
-    from safetensors.numpy import save
-
-    from backprop_xp import __version__
-
     network = model.network
     header = {
-        "format": FORMAT,
-        "version": VERSION,
         "network": {
             "widths": network.widths,
             "activation": network.activation,
@@ -205,32 +153,17 @@ def _to_bytes(model: Model) -> bytes:
         "loss": model.loss,
         "target": None if model.target is None else model.target.to_json(),
         "preprocessing": model.preprocessing,
-        "versions": {"backprop_xp": __version__, "numpy": np.__version__, "python": platform.python_version()},
         "extra": dict(model.extra),
     }
     arrays = {}
     for layer, (W, b) in enumerate(model.params):
-        arrays[f"layers.{layer}.W"] = np.ascontiguousarray(W)
+        arrays[f"layers.{layer}.W"] = W
         if b is not None:
-            arrays[f"layers.{layer}.b"] = np.ascontiguousarray(b)
-    return bytes(save(arrays, metadata={"backprop_xp": json.dumps(header, default=_plain)}))
-
-
-def _plain(value: Any) -> Any:
-    """Turn a NumPy scalar or array into what JSON has."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be kept in a model file")
+            arrays[f"layers.{layer}.b"] = b
+    return packed("model", VERSION, arrays, header)
 
 
 def _from_header(header: Any, arrays: dict[str, NDArray[Any]]) -> Model:
-    if header["format"] != FORMAT:
-        raise InputError(f"its format is {header['format']!r}, not {FORMAT!r}")
-    if header["version"] > VERSION:
-        raise InputError(
-            f"written by a later version (format {header['version']}, this one reads up to {VERSION}): "
-            "pip install --upgrade backprop-xp"
-        )
     described = dict(header["network"])
     network = Network(**{**described, "widths": tuple(described["widths"])})
     given = [(arrays.pop(f"layers.{n}.W"), arrays.pop(f"layers.{n}.b", None)) for n in range(network.n_layers)]

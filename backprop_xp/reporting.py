@@ -1,6 +1,7 @@
 """What the command line says of a job before it, after it, and of a model file."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from backprop_xp.datasets import Dataset
 from backprop_xp.job import Job
 from backprop_xp.model import Model
+from backprop_xp.parity import Report
 from backprop_xp.tables import TableEncoder, encoder_from_json
 from backprop_xp.training import Trainer
 
@@ -33,6 +35,7 @@ _STOPPED = {
     "epochs": "all epochs done",
     "patience": "no better validation loss; the best epoch's parameters are kept",
     "interrupted": "interrupted; the model trained so far is kept",
+    "terminated": "ended by SIGTERM; the model trained so far is kept",
     None: "the loss was no longer finite; the last good parameters are kept",
 }
 
@@ -70,6 +73,27 @@ def described(model: Model) -> list[tuple[str, str]]:
         else:
             rows.append(("inputs", f"an array of {encoder.n_features} features"))
     return rows
+
+
+def parity(report: Report) -> tuple[Sequence[tuple[str, ...]], tuple[str, ...]]:
+    """Return the rows of a comparison and their titles: deviations are parts of an array's largest element."""
+    rows = [
+        (each.dtype, str(each.layer), f"{each.largest:.1e}", str(each.at_step), f"{each.allowed:.1e}",
+         "never" if each.parted is None else f"step {each.parted}")
+        for each in report.layers
+    ]  # fmt: skip
+    return rows, ("data type", "layer", "largest deviation", "at step", "rounding explains", "more than that from")
+
+
+def verdict(report: Report) -> str:
+    """Return the sentence that a comparison comes to."""
+    parted = report.parted
+    if parted is None:
+        return "They agree: no layer was further from NumPy's than rounding explains."
+    return (
+        f"They do not agree: in {parted.dtype}, layer {parted.layer} parts from NumPy's at step {parted.parted}. "
+        "Look at the precision of matrix products (TF32), the driver and the library's version, in this order."
+    )
 
 
 def _kinds(job: Job) -> str:

@@ -60,6 +60,10 @@ class TrainingData(NamedTuple):
         classes = xp.arange(n_classes, dtype=self.Y.dtype, device=array_api_compat.device(self.Y))
         return self._replace(Y=xp.astype(self.Y[:, None] == classes, self.X.dtype))
 
+    def rows(self, rows: slice) -> "TrainingData":
+        """Return some of the rows, as views where the library has them."""
+        return TrainingData(self.X[rows, :], self.Y[rows, ...], None if self.weight is None else self.weight[rows])
+
     def _take(self, rows: Any) -> "TrainingData":
         def taken(array: Array) -> Array:
             xp = array_namespace(array)
@@ -148,5 +152,7 @@ def _in_range(y: Array, low: float, high: float, name: str, why: str) -> None:
     xp = array_namespace(y)
     least, most = float(xp.min(y)), float(xp.max(y))
     if least < low or most > high:
-        bad = least if least < low else most
-        raise InputError(f"{name} must lie between {low:g} and {high:g}{why}, but there is {bad:g}")
+        values = backends.to_host(y)
+        place = np.argwhere((values < low) | (values > high))[0]
+        there = f"{values[tuple(place)]:g} at {_position(place)}"
+        raise InputError(f"{name} must lie between {low:g} and {high:g}{why}, but there is {there}")

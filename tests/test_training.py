@@ -28,7 +28,7 @@ from backprop_xp import (
 from backprop_xp.batches import epoch_order
 from backprop_xp.callbacks import Callback, JsonLines
 from backprop_xp.errors import StopTraining
-from backprop_xp.training import METRICS
+from backprop_xp.metrics import METRICS
 
 IRIS = Network((4, 8, 3), activation="tanh", output="softmax")
 
