@@ -19,6 +19,32 @@ def test_changed_files_are_refused_or_read(name):
     fuzz_readers.fuzz(name, 300)
 
 
+def zipped(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("d.csv", b"\x80,target\n1,2\n3,4\n"),
+    ("d.npz", zipped(X=b"no array", y=b"nor this")),
+    ("d.npz", zipped(X=b"\x93NUMPY\7\0", y=b"")),
+    ("d.npz", b"PK\5\6" + b"\0" * 18),
+    ("d.npz", b"\x80\4\x95"),
+    ("d.npy", b"\x93NUMPY\1\0\x08\0{'descr'\0"),
+    ("d.npy", b"\x93NUMPY\1\0\x0a\0({\n(((\n   "),
+    ("d.npy", b"\x93NUMPY\4\0"),
+    ("images-idx3-ubyte", b"\x93NUMPY\1\0\x0a\0({\n(((\n   "),
+])  # fmt: skip
+def test_what_the_fuzzing_found_is_refused(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=str(name)):
+        datasets.load(str(path))
+
+
 def claiming(shape, dtype="<f4"):
     header = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode() + b"\n"
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header

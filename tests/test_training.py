@@ -326,8 +326,8 @@ def test_data_that_do_not_fit_are_refused(data, message):
 
 
 @pytest.mark.parametrize(("output", "y", "message"), [
-    ("sigmoid", [0, 1, 2, 0, 1, 1], "must lie between 0 and 1 for binary_cross_entropy, but there is 2"),
-    ("exp", [0, 1, 2, 0, 1, -1], "for poisson, but there is -1"),
+    ("sigmoid", [0, 1, 2, 0, 1, 1], "must lie between 0 and 1 for binary_cross_entropy, but there is 2 at row 2"),
+    ("exp", [0, 1, 2, 0, 1, -1], "for poisson, but there is -1 at row 5"),
     ("identity", np.zeros((6, 2)), "must have 1 columns"),
 ])  # fmt: skip
 def test_targets_out_of_the_losss_range(output, y, message):
