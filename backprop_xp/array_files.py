@@ -94,7 +94,8 @@ def read_npz(path: Path, target: str) -> tuple[Array, Array | None]:
     """
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is not an .npz archive: save it with numpy.savez(path, X=X, y=y)")
-    with np.load(path, allow_pickle=False) as archive:  # reads nothing yet but the list of what there is
+    # NumPy leaves a file open that it opened itself and found damaged. Nothing is read yet but the list of arrays.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         if "X" not in archive.files:
             found = ", ".join(archive.files) or "none"
             raise InputError(f"{path} has no array 'X', it has: {found}; save it with numpy.savez(path, X=X, y=y)")

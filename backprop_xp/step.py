@@ -30,9 +30,12 @@ class Step(Protocol):
     ----------
     in_parts : function (n_parts, add_up=add_up) -> Step
         The same update from parts of a batch: see `make_step`.
+    between : function (through) -> Step
+        The same step, whose gradients go through a function (grads) -> grads before the update.
     """
 
     in_parts: Callable[..., "Step"]
+    between: Callable[[Callable[[Params], Params]], "Step"]
 
     def __call__(
         self, params: Params, opt_state: OptimizerState, X: Array, Y: Array, weight: Array | None = None
@@ -61,7 +64,8 @@ def make_step(
     `step.in_parts(n_parts)` is a step that makes the same update, to rounding, in less memory: the batch's rows are
     taken in so many nearly equal parts (as many as there are rows, if that is fewer) whose gradients add up. A mean is
     still one over the whole batch, and penalty, clipping and optimizer act once, on the sum. Where a compiler would
-    take the parts all at once, another function may take `add_up`'s place.
+    take the parts all at once, another function may take `add_up`'s place. `step.between(through)` is the step with an
+    identity between gradients and update, such as tells a compiler to have all of them first.
 
     Parameters
     ----------
@@ -113,7 +117,7 @@ def make_step(
     unpack = unpacker(network.shapes)
     update = optimizer.update
 
-    def composed(gradient: Gradient) -> Step:
+    def composed(gradient: Gradient, through: Callable[[Params], Params] | None = None) -> Step:
         def step(
             params: Params, opt_state: OptimizerState, X: Array, Y: Array, weight: Array | None = None
         ) -> tuple[Params, OptimizerState, Array]:
@@ -124,11 +128,14 @@ def make_step(
                 grads = pack(grads, xp)
             if clip_norm is not None:
                 grads = clip(grads, clip_norm, xp)
+            if through is not None:
+                grads = through(grads)
             params, opt_state = update(grads, opt_state, params, multipliers=multipliers, xp=xp)
             return params, opt_state, value
 
         result = cast(Step, step)
         result.in_parts = in_parts
+        result.between = lambda through: composed(gradient, through)
         return result
 
     def in_parts(n_parts: int, add_up: AddUp = add_up) -> Step:

@@ -16,7 +16,10 @@ from backprop_xp.early_stopping import Best
     (True, [math.nan, math.nan], 0, [1, 2]),
 ])  # fmt: skip
 def test_the_best_epoch_and_how_long_ago_it_was(higher, values, best, stale):
-    watched = Best(higher, 0.1)
-    assert [watched.stale(epoch, value, (epoch,)) for epoch, value in enumerate(values, start=1)] == stale
+    watched, since = Best(), []
+    for epoch, value in enumerate(values, start=1):
+        watched = watched.after(epoch, value, (epoch,), higher=higher, min_delta=0.1)
+        since.append(epoch - watched.epoch)
+    assert since == stale
     assert watched.epoch == best
     assert watched.params == ((best,) if best else ())

@@ -378,3 +378,19 @@ def test_parts_find_out_a_wrong_number_of_targets_or_weights(rows):
 def test_a_number_of_parts_out_of_range(n_parts):
     with pytest.raises(InputError, match="n_parts must be an integer of at least 1"):
         make_step(problem()[0], "cross_entropy", sgd()).in_parts(n_parts)
+
+
+def test_gradients_go_through_a_function_before_the_update():
+    network, rule = Network((3, 4, 2), output="softmax"), sgd(0.1)
+    params = init(network, seed=0)
+    X, Y = np.ones((5, 3), np.float32), np.zeros(5, np.int64)
+    plain = make_step(network, "cross_entropy", rule)
+    for step in (plain, plain.in_parts(2)):
+        same = step.between(lambda grads: grads)(params, rule.init(params), X, Y)
+        none = step.between(lambda grads: tuple((dW * 0, db * 0) for dW, db in grads))(params, rule.init(params), X, Y)
+        for layer, expected, first, left in zip(
+            same[0], step(params, rule.init(params), X, Y)[0], params, none[0], strict=True
+        ):
+            for k in (0, 1):
+                np.testing.assert_array_equal(layer[k], expected[k])
+                np.testing.assert_array_equal(left[k], first[k])
