@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import backprop_xp as bx
-from backprop_xp import backends, checkpoints, cli, files
+from backprop_xp import backends, checkpoints, cli, files, fingerprints
 from backprop_xp.callbacks import Callback, JsonLines
 from backprop_xp.errors import DivergedError, InputError, StopTraining
 
@@ -354,8 +354,9 @@ def test_callbacks_that_raise_over_ten_thousand_epochs(tmp_path):
     assert numbers(run) == numbers(expected)
 
 
-def test_what_is_not_finite_is_not_kept_and_the_last_good_checkpoint_is_named(tmp_path):
-    run = trainer(tmp_path, optimizer=bx.sgd(bx.schedules.step(0.1, 10, 1e30)), epochs=9)
+@pytest.mark.parametrize("every", [1, 1000])
+def test_what_is_not_finite_is_not_kept_and_the_last_good_checkpoint_is_named(tmp_path, every):
+    run = trainer(bx.Checkpoints(tmp_path, every=every), optimizer=bx.sgd(bx.schedules.step(0.1, 10, 1e30)), epochs=9)
     named = r"and the checkpoint .*epoch-0000000\d-step"
     with np.errstate(all="ignore"), pytest.raises(DivergedError, match=named) as raised:
         run.fit(X, y)
@@ -365,6 +366,35 @@ def test_what_is_not_finite_is_not_kept_and_the_last_good_checkpoint_is_named(tm
     with np.errstate(all="ignore"), pytest.raises(DivergedError) as second:
         again.fit(X, y, resume=True)
     assert (second.value.epoch, second.value.step) == (raised.value.epoch, raised.value.step)
+
+
+def test_parameters_that_overflow_in_the_last_step_are_not_kept(tmp_path):
+    run = trainer(tmp_path, optimizer=bx.sgd(3e38), epochs=1, batch_size=100, dropout=0.0)
+    run.params = run._first_params = tuple((W * 100, b) for W, b in run.params)
+    with np.errstate(all="ignore"), pytest.raises(DivergedError):
+        run.fit(X, y)
+    assert os.listdir(tmp_path) == []
+
+
+def test_callbacks_count_the_steps_of_the_epoch_whatever_its_parts(tmp_path):
+    seen = []
+
+    class Counts(Callback):
+        def on_batch_end(self, batch, loss):
+            seen.append(batch)
+
+    trainer(bx.Checkpoints(tmp_path, every_steps=2), epochs=2, callbacks=[Counts()]).fit(X, y)
+    assert seen == [0, 1, 2, 3, 4] * 2
+
+
+def test_steps_that_read_other_columns_have_other_fingerprints():
+    def step_of(column):
+        return lambda params, state, X, Y, weight: (params, state, (X[..., column] * 2.0)[..., 0, 0])
+
+    given = (np.ones((3, 2)), None), (np.ones((4, 3)), np.ones(4), None)
+    prints = [fingerprints.of_step(step_of(slice(k, k + 1)), *given) for k in (0, 1, 0)]
+    assert prints[0] == prints[2] != prints[1]
+    assert fingerprints.of_step(lambda *given: float(given[2]), *given) == "untraceable"
 
 
 def test_a_log_is_continued(tmp_path):
