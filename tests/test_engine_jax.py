@@ -108,6 +108,13 @@ def jax():
     return pytest.importorskip("jax")
 
 
+@pytest.fixture(params=[False, True], ids=["", "donated"])
+def donated(request, monkeypatch):
+    """Both ways with a state: as it is given, and as that of a large network, copied and donated."""
+    if request.param:
+        monkeypatch.setattr(module, "_DONATED", 0)
+
+
 @pytest.fixture
 def nothing_compiled(monkeypatch, jax):
     monkeypatch.setattr(module, "_COMPILED", {})
@@ -115,7 +122,7 @@ def nothing_compiled(monkeypatch, jax):
 
 @pytest.mark.parametrize("lib", [None, "jax"])
 @pytest.mark.parametrize("name", CASES)
-def test_the_trajectory_is_the_eager_ones(jax, name, lib):
+def test_the_trajectory_is_the_eager_ones(jax, name, lib, donated):
     n_epochs = -(-200 // problem(name)[-1](0).n_batches)
     actual = trajectory(Jax(), name, n_epochs, lib and library(lib))
     expected = trajectory(eager.Eager(), name, n_epochs)
@@ -129,7 +136,7 @@ def test_the_trajectory_in_float32(jax):
     )
 
 
-def test_stacked_networks(jax):
+def test_stacked_networks(jax, donated):
     network, rule = Network((N_IN, 4, N_OUT), activation="tanh", output="softmax"), sgd(0.1)
     one, other = init(network, 1), init(network, 2)
     params = tuple((np.stack([W, V]), np.stack([b, c])) for (W, b), (V, c) in zip(one, other, strict=True))
@@ -141,7 +148,7 @@ def test_stacked_networks(jax):
 
 
 @pytest.mark.parametrize("lib", [None, "jax"])
-def test_what_is_given_stays_as_it_is(jax, lib):
+def test_what_is_given_stays_as_it_is(jax, lib, donated):
     step, params, opt_state, X, Y, weight, batches = problem("weights")
     given = (params, opt_state, (X, Y, weight))
     lib = lib and library(lib)
