@@ -283,9 +283,11 @@ def _free_of_the_machine() -> Iterator[int]:
     with contextlib.suppress(OSError, ValueError):
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         yield int(lines["MemAvailable"].split()[0]) * 1024
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, KeyError):
         group = Path("/sys/fs/cgroup")
-        yield int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        counted = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        cache = int(counted["active_file"]) + int(counted["inactive_file"])  # is given back when memory is wanted
+        yield int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) + cache
 
 
 def _free_under_limits() -> Iterator[int]:

@@ -374,9 +374,7 @@ def parity(
     engine: Annotated[
         str, typer.Option(help="How steps are run there: eager, jax, torch, loops or cuda_graph.")
     ] = "eager",
-    dtype: Annotated[
-        str | None, typer.Option(help="float32 or float64. Default: both, where the device has them.")
-    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64. Default: both.")] = None,
     activation: Annotated[str, typer.Option(help="Of the hidden layers.")] = "tanh",
     steps: Annotated[int, typer.Option(help="Steps of the small job.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the job.")] = 0,
