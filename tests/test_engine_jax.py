@@ -194,6 +194,7 @@ def test_two_programs_a_fit_and_none_for_an_equal_one(nothing_compiled):
 
 
 def test_pieces_of_an_epoch_and_callbacks_compile_nothing_more(nothing_compiled, monkeypatch):
+    monkeypatch.setattr(module, "_BRIEF", 0)
     engine = Jax()
     expected = trajectory(engine, "sgd", 3)
     monkeypatch.setattr(module, "_AT_ONCE", 0.0)  # a step a call
@@ -203,6 +204,20 @@ def test_pieces_of_an_epoch_and_callbacks_compile_nothing_more(nothing_compiled,
     assert [batch for batch, _ in heard] == [0, 1, 2, 3, 4] * 3
     np.testing.assert_array_equal([loss for _, loss in heard], losses)
     assert engine.n_compiled == 2
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_brief_epoch_is_one_call_from_the_first_on_and_the_same_bits(nothing_compiled, name):
+    def heard_of(batch, loss):
+        heard.append(batch)
+
+    heard, engine, given = [], Jax(), problem(name)
+    n_full = N_SAMPLES // given[-1](0).batch_size
+    heard_of.paced = True
+    brief = trajectory(engine, name, 1, on_batch=heard_of)
+    assert heard == sorted({n_full - 1, given[-1](0).n_batches - 1})
+    by_steps = trajectory(Jax(), name, 1, on_batch=lambda batch, loss: None)
+    assert_trees_close(brief, by_steps, rtol=0)
 
 
 def test_a_step_that_holds_arrays_is_compiled_for_itself(nothing_compiled, jax):
@@ -258,6 +273,7 @@ def test_stopped_after_a_step_the_state_is_that_steps(jax, error, n_steps):
 
 def test_ctrl_c_within_a_call_keeps_its_steps(jax, monkeypatch):
     step, params, opt_state, X, Y, _, batches = problem("packed")
+    monkeypatch.setattr(module, "_BRIEF", 0)
     engine = Jax()
     engine.run(step, params, opt_state, X, Y, batches(0))
     ((key, program), *_) = engine._programs.items()
