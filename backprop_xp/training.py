@@ -1,32 +1,26 @@
 """Trainer: epochs of minibatches on a device, validation, early stopping, history."""
 
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_xp import backends, engines, fingerprints, footprint
-from backprop_xp.batches import IndexBatches, epoch_order
-from backprop_xp.callbacks import Callback, PrintProgress, Record, as_callback, batch_listener, tell
-from backprop_xp.checkpoints import Checkpoints, Folder, Progress
-from backprop_xp.early_stopping import Best
-from backprop_xp.engines.interrupts import deferred_interrupts, terminable
-from backprop_xp.engines.tracing import leaves
-from backprop_xp.errors import DivergedError, InputError, StopTraining, lookup
+from backprop_xp import backends, engines, footprint
+from backprop_xp.callbacks import Callback, PrintProgress, Record, as_callback
+from backprop_xp.checkpoints import Checkpoints
+from backprop_xp.errors import InputError, lookup
 from backprop_xp.evaluation import Evaluation, UserMetric
 from backprop_xp.initializers import Initializer
 from backprop_xp.losses import LOSSES, Loss
-from backprop_xp.metrics import higher_is_better
 from backprop_xp.model import Model, host_outputs
 from backprop_xp.network import Network, Params, init
 from backprop_xp.optimizers import OPTIMIZERS, Multipliers, Optimizer, adam
 from backprop_xp.step import make_step
-from backprop_xp.training_data import TrainingData, prepared
+from backprop_xp.training_data import prepared
+from backprop_xp.training_run import Run
 
 Array = Any
 History = dict[str, NDArray[np.float64]]
@@ -88,6 +82,12 @@ class Trainer:
 
     Attributes
     ----------
+    first_params : tuple of (W, b)
+        What every `fit` begins with, on the device.
+    step : function (params, opt_state, X, Y, weight, ...) -> (params, opt_state, loss)
+        See `make_step`.
+    evaluation : Evaluation
+        What is recorded beside the loss.
     params : tuple of (W, b)
         On the device; the first parameters before `fit`, and `predict` and `save` take them as they are.
     history : dict of str to array (n_epochs,)
@@ -175,21 +175,19 @@ class Trainer:
         self.choice: engines.Choice | None = None
         self.stopped: str | None = None
         self.resumed: Path | None = None
-        self._first_params = self.params
-        self._rates = {"l2": l2, "clip_norm": clip_norm, "dropout": dropout}
-        self._weight: NDArray[Any] | None = None
+        self.first_params = self.params
+        self.l2, self.clip_norm, self.dropout = l2, clip_norm, dropout
         self.notes: list[str] = []
         engines.check_precision(precision, dtype)
-        self._engine: engines.Engine | None = None  # there is one while `fit` runs
         if engine != "auto":
             engines.select(engine, precision=precision)  # what it needs may be missing
         else:
             engines.choose(engine, engines.Work(network.widths, 1, 0, dtype, self.backend.name, precision))
-        self._step = make_step(
+        self.step = make_step(
             network, self.loss, self.optimizer,
             l2=l2, clip_norm=clip_norm, multipliers=multipliers, dropout=dropout, seed=seed,
         )  # fmt: skip
-        self._evaluation = Evaluation(network, self.loss, self.metrics, self.backend.xp)
+        self.evaluation = Evaluation(network, self.loss, self.metrics, self.backend.xp)
 
     def fit(
         self,
@@ -244,11 +242,22 @@ class Trainer:
         self._check_memory(
             {"the data": sum(footprint.of_copy(a, self.backend, self.dtype) for a in data if a is not None)}
         )
-        self._weight = None if data.weight is None else backends.to_host(data.weight)
+        weight = None if data.weight is None else backends.to_host(data.weight)
         data = data.to(self.backend, self.dtype)
         if data.Y.ndim == 1 and data.Y.shape[0] * self.network.widths[-1] <= _ONE_HOT:
             data = data.one_hot(self.network.widths[-1])
-        return self._fit(data, None if validation is None else validation.to(self.backend, self.dtype), resume)
+        validation = None if validation is None else validation.to(self.backend, self.dtype)
+        self.params, self.stopped, self.history, self.resumed = self.first_params, None, {}, None
+        self.n_samples, self.kept_epoch, self.notes = data.X.shape[0], 0, []
+        run = Run(self, data, validation, weight)
+        best = run.train(resume)
+        if self.stopped == "interrupted":
+            warnings.warn("training was interrupted; the model trained so far is kept", stacklevel=2)
+        if self.patience is not None and self.history and not best.epoch:
+            warnings.warn(
+                f"{run.monitor} was never a number to compare; the last epoch's parameters are kept", stacklevel=2
+            )
+        return self.history
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return labels (n_samples,), or values (n_samples,) or (n_samples, n_outputs), as a host array.
@@ -294,272 +303,11 @@ class Trainer:
         advice = "give fewer rows" if data else "give narrower layers"
         footprint.check({"parameters and gradients": scratch, **data}, self.backend, advice)
 
-    def _fit(self, data: TrainingData, validation: TrainingData | None, resume: bool) -> History:
-        self.params, self.stopped, self.history, self.resumed = self._first_params, None, {}, None
-        self.n_samples, self.kept_epoch, self.notes = data.X.shape[0], 0, []
-        monitor = self.monitor or ("val_loss" if validation is not None else "loss")
-        self._evaluation.check_monitor(monitor, validated=validation is not None)
-        self._folder: Folder | None = None
-        with ExitStack() as stack:
-            if self.checkpoint is not None:
-                stack.enter_context(terminable(self._stop))
-                self._folder = stack.enter_context(self.checkpoint.opened())
-            self._progress = self._result = self._beginning(data, validation, monitor, resume)
-            stack.enter_context(self._announced())
-            for line in () if self._folder is None else self._folder.told:
-                self._note(line)
-            self._choose_engine()
-            try:
-                self._run_epochs(data, validation, monitor)
-            except KeyboardInterrupt:
-                self.stopped = self.stopped or "interrupted"
-            finally:
-                self._engine = None  # and with it what it kept of the data
-                self._conclude()
-                self._keep()
-            self.stopped = self.stopped or "epochs"
-        if self.stopped == "interrupted":
-            warnings.warn("training was interrupted; the model trained so far is kept", stacklevel=3)
-        has_best = self._result.best.epoch > 0
-        del self._progress, self._result  # and with them the optimizer's state
-        if self.patience is not None and self.history and not has_best:
-            warnings.warn(
-                f"{monitor} was never a number to compare; the last epoch's parameters are kept", stacklevel=3
-            )
-        return self.history
-
-    def _choose_engine(self) -> None:
-        """Choose the engine for these data; one that is there already keeps what it has compiled."""
-        batch_size = min(self.batch_size, self.n_samples)
-        n_steps = self.epochs * -(-self.n_samples // batch_size)
-        work = engines.Work(
-            self.network.widths, batch_size, n_steps, self.dtype, self.backend.name, self.precision, self.epochs,
-            every_step=self._on_batch is not None and not self._on_batch.paced,
-        )  # fmt: skip
-        choice = engines.choose(self.engine, work)
-        begun_by = None if self._folder is None else self._folder.engine
-        if self.engine == "auto" and begun_by in engines.ENGINES and begun_by != choice.engine:
-            with suppress(InputError):  # it may not be installed here
-                self._take(engines.Choice(str(begun_by), "the run was begun by it"))
-                return
-        self._take(choice)
-
-    def _take(self, choice: engines.Choice) -> None:
-        self._engine = engines.select(choice.engine, say=self._note, precision=self.precision)
-        self.choice = choice
-        if self._folder is not None:
-            self._folder.engine = choice.engine
-        self._note(f"engine {choice.engine}: {choice.reason}")
-
-    def _run(self, data: TrainingData, batches: IndexBatches) -> tuple[Params, Any, Array]:
-        """Make these steps; an engine that was chosen for the user, and cannot run them, makes way for eager."""
-        assert self._engine is not None
-        given = self._step, self._progress.params, self._progress.opt_state, data.X, data.Y, batches
-        try:
-            return self._engine.run(*given, weight=data.weight, on_batch=self._on_batch)
-        except InputError as error:
-            if self.engine != "auto" or self._engine.name == "eager":
-                raise
-            self._take(engines.Choice("eager", str(error)))
-            return self._engine.run(*given, weight=data.weight, on_batch=self._on_batch)
-
-    def _note(self, line: str) -> None:
-        self.notes.append(line)
-        for callback in self.callbacks:
-            callback.on_note(line)
-
-    def _run_epochs(self, data: TrainingData, validation: TrainingData | None, monitor: str) -> None:
-        """Run epochs until there is a reason to stop; what an epoch leaves is set at once, after its last reading."""
-        while not self.stopped:
-            if self.patience is not None and self._progress.stale >= self.patience:
-                self.stopped = "patience"
-            if self.stopped or self._progress.epoch >= self.epochs:
-                return
-            start = time.perf_counter()
-            n_batches = self._epoch(data)
-            progress, epoch = self._progress, self._progress.epoch + 1
-            if not len(progress.losses):
-                return
-            last = self.stopped is not None or epoch == self.epochs
-            if last and not self._finite(progress.params):
-                raise self._diverged(len(progress.losses), progress.opt_state)
-            record = self._record(epoch, progress, data, validation)
-            record["seconds"] = time.perf_counter() - start
-            self._result = self._after(progress, record, monitor)
-            if len(progress.losses) == n_batches:
-                self._progress = self._result
-            self.params, self.kept_epoch = progress.params, epoch
-            if self.checkpoint is not None and self._progress.epoch % self.checkpoint.every == 0:
-                self._keep()
-            self._tell(record)
-
-    def _after(self, progress: Progress, record: Record, monitor: str) -> Progress:
-        """Return where the run stands after the epoch that was begun."""
-        epoch, best = progress.epoch + 1, progress.best
-        if self.patience is not None:
-            higher = higher_is_better(monitor)
-            best = best.after(epoch, record[monitor], progress.params, higher=higher, min_delta=self.min_delta)
-        records = [*progress.records[: progress.epoch], record]
-        return Progress(progress.params, progress.opt_state, best, epoch, records, progress.losses[:0])
-
-    def _finite(self, params: Params) -> bool:
-        """Tell whether every parameter is finite; within a run the next step's loss tells it for free."""
-        xp = self.backend.xp
-        return all(bool(xp.all(xp.isfinite(leaf))) for layer in params for leaf in layer if leaf is not None)
-
-    def _epoch(self, data: TrainingData) -> int:
-        """Make the steps that are left of an epoch, a checkpoint after each part; return the steps of a whole one."""
-        batches, every = self._batches(), None if self.checkpoint is None else self.checkpoint.every_steps
-        n_batches = batches.n_batches
-        every = every or n_batches
-        while not self.stopped and (done := len(self._progress.losses)) < n_batches:
-            last = min(n_batches, (done // every + 1) * every)
-            if self._on_batch is not None:
-                self._on_batch.first = done
-            try:
-                params, opt_state, losses = self._run(*_part(data, batches, done, last))
-            except StopTraining:  # before the first step: nothing has changed
-                break
-            if self._engine is not None and self._engine.interrupted:
-                self.stopped = self.stopped or "interrupted"
-            losses = backends.to_host(losses)
-            if not np.isfinite(losses).all():
-                raise self._diverged(done + int(np.argmin(np.isfinite(losses))) + 1, opt_state)
-            losses = np.append(self._progress.losses, losses)
-            self._progress = self._progress._replace(params=params, opt_state=opt_state, losses=losses)
-            if len(losses) < n_batches:
-                self._keep()
-        return n_batches
-
-    def _batches(self) -> IndexBatches:
-        """Return the batches of the epoch that comes."""
-        batch_size, order = min(self.batch_size, self.n_samples), None
-        if self.shuffle and batch_size < self.n_samples:
-            rows = epoch_order(self.seed, self._progress.epoch + 1, self.n_samples)
-            order = backends.to_device(rows, self.backend)
-        return IndexBatches(order, self.n_samples, batch_size)
-
-    def _diverged(self, step: int, opt_state: Any) -> DivergedError:
-        self._keep()
-        newest = None if self._folder is None else self._folder.newest
-        return DivergedError(self._progress.epoch + 1, step, float(opt_state.learning_rate), newest)
-
-    def _beginning(self, data: TrainingData, validation: TrainingData | None, monitor: str, resume: bool) -> Progress:
-        """Return the first step's place, or that of the newest checkpoint."""
-        params = self._first_params
-        begun = Progress(params, self.optimizer.init(params), Best(), 0, [], np.empty(0, self.dtype))
-        if self._folder is None:
-            return begun
-        self._folder.identity = self._identity(begun, data, validation, monitor)
-        if not resume:
-            self._folder.check_empty()
-            return begun
-        n_batches = -(-self.n_samples // min(self.batch_size, self.n_samples))
-        progress = self._folder.resumed(begun, n_batches, self.backend)
-        self.resumed = self._folder.newest
-        return progress
-
-    def _identity(
-        self, begun: Progress, data: TrainingData, validation: TrainingData | None, monitor: str
-    ) -> dict[str, Any]:
-        """Return what a run must have in common with the one that it goes on with."""
-        network, state = self.network, (begun.params, begun.opt_state)
-        batch = tuple(data.rows(slice(0, min(self.batch_size, self.n_samples))))
-        return {
-            "network": f"{'-'.join(map(str, network.widths))}, {network.activation}, {network.output}, {network.bias}",
-            "loss": self.loss.name,
-            "batch_size": self.batch_size,
-            "shuffle": self.shuffle,
-            "seed": self.seed,
-            "dtype": self.dtype,
-            "precision": self.precision,
-            **self._rates,
-            "patience": self.patience,
-            "monitor": monitor,
-            "min_delta": self.min_delta,
-            "metrics": ", ".join(self._evaluation.names),
-            "training data": [fingerprints.of_arrays(*data)],
-            "validation data": [fingerprints.of_arrays(*(validation or ()))],
-            "first parameters": [fingerprints.of_arrays(*leaves(begun.params))],
-            "optimizer, its schedule or the loss": [
-                fingerprints.of_step(self._step, state, batch),
-                fingerprints.of_arrays(*leaves(begun.opt_state)),
-            ],
-        }
-
-    def _keep(self) -> None:
-        """Write a checkpoint of where the run stands, unless that is the beginning or not finite."""
-        progress = self._progress
-        if self._folder is not None and progress.place > (0, 0) and self._finite(progress.params):
-            with deferred_interrupts():
-                self._folder.save(progress)
-
-    def _conclude(self) -> None:
-        """Set what `fit` leaves: the last epoch's, or the best one's."""
-        result = self._result
-        records = result.records[: result.epoch]
-        self.history = {name: np.array([r[name] for r in records]) for name in (records or [{}])[0]}
-        self.params, self.kept_epoch = result.params, result.epoch
-        if self.patience is not None and result.best.epoch:
-            self.params, self.kept_epoch = result.best.params, result.best.epoch
-
-    def _record(self, epoch: int, progress: Progress, data: TrainingData, validation: TrainingData | None) -> Record:
-        """Return the epoch's figures: the only reading of the device."""
-        params = progress.params
-        record = {
-            "epoch": float(epoch),
-            "loss": self._epoch_loss(epoch, progress.losses),
-            "learning_rate": float(progress.opt_state.learning_rate),
-        }
-        if validation is not None:
-            record |= self._evaluation.figures(params, validation, "val_", with_loss=True)
-        elif self.metrics:
-            record |= self._evaluation.figures(params, data, with_loss=False)
-        return record
-
-    def _epoch_loss(self, epoch: int, losses: NDArray[Any]) -> float:
-        """Put the steps' losses together as the loss is put together over samples: a sum, or a mean by weight."""
-        if self.loss.over_samples == "sum" or len(losses) == 1:
-            return float(losses.sum(dtype=np.float64))
-        weight = self._weight
-        if weight is not None and self.shuffle:
-            weight = weight[epoch_order(self.seed, epoch, self.n_samples)]
-        starts = np.arange(0, self.n_samples, self.batch_size)
-        shares = np.diff(np.append(starts, self.n_samples)) if weight is None else np.add.reduceat(weight, starts)
-        shares = shares[: len(losses)].astype(np.float64)
-        return float(losses @ shares / shares.sum())
-
-    @contextmanager
-    def _announced(self) -> Iterator[None]:
-        """Tell the callbacks of the beginning, and of the end whatever happens."""
-        self._on_batch = batch_listener(self.callbacks, self._stop)
-        with ExitStack() as ends:
-            for callback in self.callbacks:
-                callback.on_train_begin(self)
-                ends.callback(callback.on_train_end, self)
-            yield
-
-    def _stop(self, reason: str) -> None:
-        self.stopped = reason
-
-    def _tell(self, record: Record) -> None:
-        tell(self.callbacks, lambda callback: callback.on_epoch_end(record), self._stop)
-
     def _on_device(self, params: Params) -> Params:
         return tuple(
             (backends.to_device(W, self.backend), None if b is None else backends.to_device(b, self.backend))
             for W, b in params
         )
-
-
-def _part(data: TrainingData, batches: IndexBatches, first: int, last: int) -> tuple[TrainingData, IndexBatches]:
-    """Return what the steps from `first` to before `last` are made on."""
-    if last - first == batches.n_batches:
-        return data, batches
-    rows = batches.rows(first, last)
-    order = None if batches.order is None else batches.order[rows]
-    part = IndexBatches(order, rows.stop - rows.start, batches.batch_size)
-    return (data.rows(rows) if order is None else data), part
 
 
 def _first_params(

@@ -1,5 +1,7 @@
 """The trainer: the same run everywhere, validation, early stopping, callbacks, interruption, divergence, refusals."""
 
+import contextlib
+import gc
 import json
 import math
 import os
@@ -27,8 +29,10 @@ from backprop_xp import (
 )
 from backprop_xp.batches import epoch_order
 from backprop_xp.callbacks import Callback, JsonLines
+from backprop_xp.checkpoints import Progress
 from backprop_xp.errors import StopTraining
 from backprop_xp.metrics import METRICS
+from backprop_xp.training_run import Run
 
 IRIS = Network((4, 8, 3), activation="tanh", output="softmax")
 
@@ -504,3 +508,27 @@ def test_a_log_on_a_full_disk_ends_and_training_goes_on(tmp_path):
 def test_seeds_that_cannot_be(seed):
     with pytest.raises(InputError, match="seed must be an integer of at least 0"):
         trained(seed=seed)
+
+
+@pytest.mark.parametrize("engine", ["eager", "jax"])
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt, StopTraining])
+def test_what_a_fit_needed_is_let_go_of_however_it_ends(tmp_path, engine, error):
+    """By counting references alone, as a device's memory must be: the optimizer's state, the data, the engine."""
+    if engine != "eager":
+        pytest.importorskip(engine)
+
+    class Listening(Callback):
+        def on_batch_end(self, batch, loss):
+            if error is not None and batch == 3:
+                raise error
+
+    trainer = Trainer(IRIS, epochs=2, callbacks=[Listening()], engine=engine, checkpoint=tmp_path / "c")
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(RuntimeError), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "training was interrupted")
+            trainer.fit(*iris())
+        assert not [each for each in gc.get_objects() if isinstance(each, Run | Progress)]
+    finally:
+        gc.enable()

@@ -1,0 +1,309 @@
+"""One fit of a Trainer: where it stands, its epochs, and what it leaves."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_xp import backends, engines, fingerprints
+from backprop_xp.batches import IndexBatches, epoch_order
+from backprop_xp.callbacks import Record, batch_listener, tell
+from backprop_xp.checkpoints import Folder, Progress
+from backprop_xp.early_stopping import Best
+from backprop_xp.engines.interrupts import deferred_interrupts, terminable
+from backprop_xp.engines.tracing import leaves
+from backprop_xp.errors import DivergedError, InputError, StopTraining
+from backprop_xp.metrics import higher_is_better
+from backprop_xp.network import Params
+from backprop_xp.training_data import TrainingData
+
+if TYPE_CHECKING:
+    from backprop_xp.training import Trainer
+
+Array = Any
+
+
+class Run:
+    """What a `Trainer.fit` needs while it lasts: the optimizer's state, the engine, the folder of checkpoints.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its settings are read; what callbacks and users see of the run is set on it as the run goes.
+    data, validation : TrainingData
+        On the device; the second may be None.
+    weight : array (n_samples,), optional
+        The samples' weights on the host.
+
+    Attributes
+    ----------
+    monitor : str
+        The figure that decides which epoch is best.
+    """
+
+    def __init__(
+        self, trainer: "Trainer", data: TrainingData, validation: TrainingData | None, weight: NDArray[Any] | None
+    ) -> None:
+        self._trainer, self._data, self._validation, self._weight = trainer, data, validation, weight
+        self.monitor = trainer.monitor or ("val_loss" if validation is not None else "loss")
+        trainer.evaluation.check_monitor(self.monitor, validated=validation is not None)
+        self._n_samples = data.X.shape[0]
+        self._batch_size = min(trainer.batch_size, self._n_samples)
+        self._folder: Folder | None = None
+        # Nothing here refers back to the run, so that its arrays are let go of when it ends, however it ends.
+        self._stop = partial(setattr, trainer, "stopped")
+        self._on_batch = batch_listener(trainer.callbacks, self._stop)
+        # Where the run stands, and where it stood after the last epoch, whole or broken off, that has its figures.
+        self._progress = self._result = self._begun()
+
+    def train(self, resume: bool) -> Best:
+        """Train until there is a reason to stop, and return the best epoch, which is of no epoch if there was none."""
+        trainer = self._trainer
+        with ExitStack() as stack:
+            if trainer.checkpoint is not None:
+                stack.enter_context(terminable(self._stop))
+                self._folder = stack.enter_context(trainer.checkpoint.opened())
+                self._progress = self._result = self._found(self._folder, resume)
+            stack.enter_context(self._announced())
+            for line in () if self._folder is None else self._folder.told:
+                _note(trainer, line)
+            self._choose_engine()
+            try:
+                self._run_epochs()
+            except KeyboardInterrupt:
+                trainer.stopped = trainer.stopped or "interrupted"
+            finally:
+                self._conclude()
+                self._keep()
+            trainer.stopped = trainer.stopped or "epochs"
+        return self._result.best
+
+    def _begun(self) -> Progress:
+        """Return the first step's place."""
+        params = self._trainer.first_params
+        return Progress(params, self._trainer.optimizer.init(params), Best(), 0, [], np.empty(0, self._trainer.dtype))
+
+    def _found(self, folder: Folder, resume: bool) -> Progress:
+        """Return the place of the newest checkpoint, or the first step's where there is none."""
+        begun = self._progress
+        folder.identity = self._identity(begun)
+        if not resume:
+            folder.check_empty()
+            return begun
+        n_batches = -(-self._n_samples // self._batch_size)
+        progress = folder.resumed(begun, n_batches, self._trainer.backend)
+        self._trainer.resumed = folder.newest
+        return progress
+
+    def _identity(self, begun: Progress) -> dict[str, Any]:
+        """Return what a run must have in common with the one that it goes on with."""
+        trainer, network = self._trainer, self._trainer.network
+        batch = tuple(self._data.rows(slice(0, self._batch_size)))
+        return {
+            "network": f"{'-'.join(map(str, network.widths))}, {network.activation}, {network.output}, {network.bias}",
+            "loss": trainer.loss.name,
+            "batch_size": trainer.batch_size,
+            "shuffle": trainer.shuffle,
+            "seed": trainer.seed,
+            "dtype": trainer.dtype,
+            "precision": trainer.precision,
+            "l2": trainer.l2,
+            "clip_norm": trainer.clip_norm,
+            "dropout": trainer.dropout,
+            "patience": trainer.patience,
+            "monitor": self.monitor,
+            "min_delta": trainer.min_delta,
+            "metrics": ", ".join(trainer.evaluation.names),
+            "training data": [fingerprints.of_arrays(*self._data)],
+            "validation data": [fingerprints.of_arrays(*(self._validation or ()))],
+            "first parameters": [fingerprints.of_arrays(*leaves(begun.params))],
+            "optimizer, its schedule or the loss": [
+                fingerprints.of_step(trainer.step, (begun.params, begun.opt_state), batch),
+                fingerprints.of_arrays(*leaves(begun.opt_state)),
+            ],
+        }
+
+    def _choose_engine(self) -> None:
+        """Choose the engine for these data, or that by which the run was begun."""
+        trainer, paced = self._trainer, self._on_batch is None or self._on_batch.paced
+        n_steps = trainer.epochs * -(-self._n_samples // self._batch_size)
+        work = engines.Work(
+            trainer.network.widths, self._batch_size, n_steps, trainer.dtype, trainer.backend.name, trainer.precision,
+            trainer.epochs, every_step=not paced,
+        )  # fmt: skip
+        choice = engines.choose(trainer.engine, work)
+        begun_by = None if self._folder is None else self._folder.engine
+        if trainer.engine == "auto" and begun_by in engines.ENGINES and begun_by != choice.engine:
+            with suppress(InputError):  # it may not be installed here
+                self._take(engines.Choice(str(begun_by), "the run was begun by it"))
+                return
+        self._take(choice)
+
+    def _take(self, choice: engines.Choice) -> None:
+        self._engine = engines.select(
+            choice.engine, say=partial(_note, self._trainer), precision=self._trainer.precision
+        )
+        self._trainer.choice = choice
+        if self._folder is not None:
+            self._folder.engine = choice.engine
+        _note(self._trainer, f"engine {choice.engine}: {choice.reason}")
+
+    def _run_epochs(self) -> None:
+        """Run epochs until there is a reason to stop; what an epoch leaves is set at once, after its last reading."""
+        trainer = self._trainer
+        while not trainer.stopped:
+            if trainer.patience is not None and self._progress.stale >= trainer.patience:
+                trainer.stopped = "patience"
+            if trainer.stopped or self._progress.epoch >= trainer.epochs:
+                return
+            start = time.perf_counter()
+            n_batches = self._epoch()
+            progress, epoch = self._progress, self._progress.epoch + 1
+            if not len(progress.losses):
+                return
+            last = trainer.stopped is not None or epoch == trainer.epochs
+            if last and not self._finite(progress.params):
+                raise self._diverged(len(progress.losses), progress.opt_state)
+            record = self._record(epoch, progress)
+            record["seconds"] = time.perf_counter() - start
+            self._result = self._after(progress, record)
+            if len(progress.losses) == n_batches:
+                self._progress = self._result
+            trainer.params, trainer.kept_epoch = progress.params, epoch
+            if trainer.checkpoint is not None and self._progress.epoch % trainer.checkpoint.every == 0:
+                self._keep()
+            tell(trainer.callbacks, methodcaller("on_epoch_end", record), self._stop)
+
+    def _epoch(self) -> int:
+        """Make the steps that are left of an epoch, a checkpoint after each part; return the steps of a whole one."""
+        trainer, batches = self._trainer, self._batches()
+        n_batches = batches.n_batches
+        every = (trainer.checkpoint.every_steps if trainer.checkpoint is not None else None) or n_batches
+        while not trainer.stopped and (done := len(self._progress.losses)) < n_batches:
+            last = min(n_batches, (done // every + 1) * every)
+            if self._on_batch is not None:
+                self._on_batch.first = done
+            try:
+                params, opt_state, losses = self._steps(*_part(self._data, batches, done, last))
+            except StopTraining:  # before the first step: nothing has changed
+                break
+            if self._engine.interrupted:
+                trainer.stopped = trainer.stopped or "interrupted"
+            losses = backends.to_host(losses)
+            if not np.isfinite(losses).all():
+                raise self._diverged(done + int(np.argmin(np.isfinite(losses))) + 1, opt_state)
+            losses = np.append(self._progress.losses, losses)
+            self._progress = self._progress._replace(params=params, opt_state=opt_state, losses=losses)
+            if len(losses) < n_batches:
+                self._keep()
+        return n_batches
+
+    def _batches(self) -> IndexBatches:
+        """Return the batches of the epoch that comes."""
+        trainer, order = self._trainer, None
+        if trainer.shuffle and self._batch_size < self._n_samples:
+            rows = epoch_order(trainer.seed, self._progress.epoch + 1, self._n_samples)
+            order = backends.to_device(rows, trainer.backend)
+        return IndexBatches(order, self._n_samples, self._batch_size)
+
+    def _steps(self, data: TrainingData, batches: IndexBatches) -> tuple[Params, Any, Array]:
+        """Make these steps; an engine that was chosen for the user, and cannot run them, makes way for eager."""
+        given = self._trainer.step, self._progress.params, self._progress.opt_state, data.X, data.Y, batches
+        try:
+            return self._engine.run(*given, weight=data.weight, on_batch=self._on_batch)
+        except InputError as error:
+            if self._trainer.engine != "auto" or self._engine.name == "eager":
+                raise
+            self._take(engines.Choice("eager", str(error)))
+            return self._engine.run(*given, weight=data.weight, on_batch=self._on_batch)
+
+    def _record(self, epoch: int, progress: Progress) -> Record:
+        """Return the epoch's figures: the only reading of the device."""
+        evaluation = self._trainer.evaluation
+        record = {
+            "epoch": float(epoch),
+            "loss": self._epoch_loss(epoch, progress.losses),
+            "learning_rate": float(progress.opt_state.learning_rate),
+        }
+        if self._validation is not None:
+            record |= evaluation.figures(progress.params, self._validation, "val_", with_loss=True)
+        elif self._trainer.metrics:
+            record |= evaluation.figures(progress.params, self._data, with_loss=False)
+        return record
+
+    def _epoch_loss(self, epoch: int, losses: NDArray[Any]) -> float:
+        """Put the steps' losses together as the loss is put together over samples: a sum, or a mean by weight."""
+        if self._trainer.loss.over_samples == "sum" or len(losses) == 1:
+            return float(losses.sum(dtype=np.float64))
+        weight = self._weight
+        if weight is not None and self._trainer.shuffle:
+            weight = weight[epoch_order(self._trainer.seed, epoch, self._n_samples)]
+        starts = np.arange(0, self._n_samples, self._batch_size)
+        shares = np.diff(np.append(starts, self._n_samples)) if weight is None else np.add.reduceat(weight, starts)
+        shares = shares[: len(losses)].astype(np.float64)
+        return float(losses @ shares / shares.sum())
+
+    def _after(self, progress: Progress, record: Record) -> Progress:
+        """Return where the run stands after the epoch that was begun."""
+        epoch, best = progress.epoch + 1, progress.best
+        if self._trainer.patience is not None:
+            value, higher = record[self.monitor], higher_is_better(self.monitor)
+            best = best.after(epoch, value, progress.params, higher=higher, min_delta=self._trainer.min_delta)
+        records = [*progress.records[: progress.epoch], record]
+        return Progress(progress.params, progress.opt_state, best, epoch, records, progress.losses[:0])
+
+    def _finite(self, params: Params) -> bool:
+        """Tell whether every parameter is finite; within a run the next step's loss tells it for free."""
+        xp = self._trainer.backend.xp
+        return all(bool(xp.all(xp.isfinite(leaf))) for layer in params for leaf in layer if leaf is not None)
+
+    def _diverged(self, step: int, opt_state: Any) -> DivergedError:
+        self._keep()
+        newest = None if self._folder is None else self._folder.newest
+        return DivergedError(self._progress.epoch + 1, step, float(opt_state.learning_rate), newest)
+
+    def _keep(self) -> None:
+        """Write a checkpoint of where the run stands, unless that is the beginning or not finite."""
+        progress = self._progress
+        if self._folder is not None and progress.place > (0, 0) and self._finite(progress.params):
+            with deferred_interrupts():
+                self._folder.save(progress)
+
+    def _conclude(self) -> None:
+        """Set what `fit` leaves: the last epoch's, or the best one's."""
+        trainer, result = self._trainer, self._result
+        records = result.records[: result.epoch]
+        trainer.history = {name: np.array([r[name] for r in records]) for name in (records or [{}])[0]}
+        trainer.params, trainer.kept_epoch = result.params, result.epoch
+        if trainer.patience is not None and result.best.epoch:
+            trainer.params, trainer.kept_epoch = result.best.params, result.best.epoch
+
+    @contextmanager
+    def _announced(self) -> Iterator[None]:
+        """Tell the callbacks of the beginning, and of the end whatever happens."""
+        with ExitStack() as ends:
+            for callback in self._trainer.callbacks:
+                callback.on_train_begin(self._trainer)
+                ends.callback(callback.on_train_end, self._trainer)
+            yield
+
+
+def _note(trainer: "Trainer", line: str) -> None:
+    trainer.notes.append(line)
+    for callback in trainer.callbacks:
+        callback.on_note(line)
+
+
+def _part(data: TrainingData, batches: IndexBatches, first: int, last: int) -> tuple[TrainingData, IndexBatches]:
+    """Return what the steps from `first` to before `last` are made on."""
+    if last - first == batches.n_batches:
+        return data, batches
+    rows = batches.rows(first, last)
+    order = None if batches.order is None else batches.order[rows]
+    part = IndexBatches(order, rows.stop - rows.start, batches.batch_size)
+    return (data.rows(rows) if order is None else data), part
