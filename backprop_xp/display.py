@@ -27,6 +27,11 @@ class Screen(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+# What the commands print to. A file or a pipe has no width of its own.
+_WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else int(os.environ.get("COLUMNS") or 160)
+out = Screen(highlight=False, markup=False, width=_WIDTH)
+
+
 class ProgressBar(Callback):
     """A bar with the epoch, the loss, the metrics, rows a second and the time left."""
 

@@ -82,6 +82,24 @@ def optimizer(name: str, rate: float | None, schedule: str, total: int) -> Optim
     return make(rate if schedule == "constant" else plan(rate, max(total, 1)))
 
 
+def at_least(name: str, value: int, least: int) -> None:
+    """Check a whole number.
+
+    Raises
+    ------
+    InputError
+        If it is smaller.
+    """
+    if value < least:
+        raise InputError(f"{name} must be at least {least}, not {value}")
+
+
+def allow_float64(backend: str | None, dtype: str) -> None:
+    """Let JAX, which is imported later, have float64 where that is asked of it."""
+    if backend == "jax" and dtype == "float64":
+        os.environ.setdefault("JAX_ENABLE_X64", "1")
+
+
 def positive(name: str, value: float) -> float:
     """Return the value.
 

@@ -9,6 +9,7 @@ temporary file, so that they fall into the writing of a checkpoint.
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,7 @@ def run(folder: Path, engine: str, out: Path) -> "subprocess.Popen[bytes]":
 
 
 def finished(folder: Path, engine: str, out: Path, rng: random.Random, longest: float) -> int:
-    """Run the job to its end, killing it again and again; return the number of kills."""
+    """Run the job to its end, killing it at least once; return the number of kills."""
     kills = 0
     while True:
         process = run(folder, engine, out)
@@ -54,8 +55,10 @@ def finished(folder: Path, engine: str, out: Path, rng: random.Random, longest: 
         if process.poll() is None:
             process.kill()
             kills += 1
-        if process.wait() == 0:
+        if process.wait() == 0 and kills:
             return kills
+        if process.returncode == 0:  # too late: another run
+            shutil.rmtree(folder)
 
 
 def same(one: Path, other: Path) -> bool:

@@ -370,7 +370,7 @@ def test_what_is_not_finite_is_not_kept_and_the_last_good_checkpoint_is_named(tm
 
 def test_parameters_that_overflow_in_the_last_step_are_not_kept(tmp_path):
     run = trainer(tmp_path, optimizer=bx.sgd(3e38), epochs=1, batch_size=100, dropout=0.0)
-    run.params = run._first_params = tuple((W * 100, b) for W, b in run.params)
+    run.params = run.first_params = tuple((W * 100, b) for W, b in run.params)
     with np.errstate(all="ignore"), pytest.raises(DivergedError):
         run.fit(X, y)
     assert os.listdir(tmp_path) == []
@@ -469,6 +469,9 @@ def test_the_command_ended_by_sigterm_goes_on(tmp_path):
 
 @pytest.mark.parametrize(("given", "message"), [
     (["--resume"], "--resume needs to know from where"),
+    (["--every", "5"], "--every needs to know where: give --checkpoint FOLDER"),
+    (["--every-steps", "5"], "--every-steps needs to know where: give --checkpoint FOLDER"),
+    (["--keep", "3"], "--keep needs to know where: give --checkpoint FOLDER"),
     (["--checkpoint", "c", "--every", "0"], "every of checkpoints must be an integer of at least 1"),
 ])  # fmt: skip
 def test_flags_that_cannot_be(given, message, capsys, tmp_path, monkeypatch):

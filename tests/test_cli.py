@@ -198,7 +198,7 @@ def test_plot_and_log(capsys):
 def test_a_terminal_gets_a_bar(capsys, monkeypatch):
     from rich.console import Console
 
-    monkeypatch.setattr(cli, "out", Console(force_terminal=True, width=120))
+    monkeypatch.setattr(display, "out", Console(force_terminal=True, width=120))
     printed = ok(capsys, "train", "iris", "--epochs", "300", "--patience", "0")
     assert "rows/s" in printed.out
     assert "━" in printed.out
@@ -234,7 +234,7 @@ def test_info(capsys, monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else present(name, *rest)
     )
-    monkeypatch.setattr(cli, "out", display.Screen(markup=False, width=160))
+    monkeypatch.setattr(display, "out", display.Screen(markup=False, width=160))
     printed = ok(capsys, "info").out
     assert all(word in printed for word in ("NumPy", "BLAS", "cupy", "jax", "engine auto"))
     assert re.search(r"torch +not installed +pip install 'backprop-xp\[torch\]'", printed)

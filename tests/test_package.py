@@ -35,6 +35,7 @@ MAY_IMPORT = {
 }
 OUTER = {
     "training",
+    "training_run",
     "classic",
     "estimators",
     "accel",
