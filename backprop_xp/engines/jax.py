@@ -39,6 +39,8 @@ _BRIEF, _A_STEP = 2**22, 2**10
 
 # What was compiled in this process, by what it was compiled from: another fit of an equal network compiles nothing.
 _COMPILED: dict[Any, Program] = {}
+# The same with the very step that was traced, by its id: another fit of a trainer does not trace it again, some 20 ms.
+_TRACED: dict[Any, tuple[Program, Any]] = {}
 _KEPT = 64
 
 
@@ -205,15 +207,25 @@ class Jax:
         """Return the compiled loop over steps of so many rows for arguments of these shapes."""
         key = rows, form, tuple(map(_form, arguments[2]))
         if key not in self._programs:
-            step = self._step
-            if self._donates and hasattr(step, "between"):
-                step = step.between(_after_the_first)
-            loop = _loop(step, rows, size, form[0], _PRECISIONS[self._precision])
-            self._programs[key] = self._compiled(jax, loop, rows, arguments)
+            known = id(self._step), self._precision, self._device, self._donates, key
+            if known in _TRACED:
+                self._programs[key] = _TRACED[known][0]
+            else:
+                step = self._step
+                if self._donates and hasattr(step, "between"):
+                    step = step.between(_after_the_first)
+                loop = _loop(step, rows, size, form[0], _PRECISIONS[self._precision])
+                self._programs[key], shared = self._compiled(jax, loop, rows, arguments)
+                if shared:
+                    _keep(_TRACED, known, (self._programs[key], self._step))
         return self._programs[key]
 
-    def _compiled(self, jax: Any, loop: Program, rows: int, arguments: tuple[Any, ...]) -> Program:
-        """Return the compiled loop: one that is there if it was made from the same text, else a new one."""
+    def _compiled(self, jax: Any, loop: Program, rows: int, arguments: tuple[Any, ...]) -> tuple[Program, bool]:
+        """Return the compiled loop: one that is there if it was made from the same text, else a new one.
+
+        And whether others may have it: an array that the step holds, as a loss of the user's own may, is no part of the
+        text.
+        """
         program: Program = jax.jit(loop, donate_argnums=(0, 1) if self._donates else ())
         start = time.perf_counter()
         try:
@@ -222,19 +234,23 @@ class Jax:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(f"engine 'jax' cannot compile this step ({reason}): use engine 'eager'") from error
         key = traced.lower().as_text(), self._device, self._donates
-        # An array the step holds (a loss of the user's own may) is no part of the text, so such a program isn't shared.
         shared = not traced.jaxpr.consts
         if shared and key in _COMPILED:
-            return _COMPILED[key]
+            return _COMPILED[key], shared
         blank = jax.tree.map(np.zeros_like, arguments[:2])  # may be donated
         jax.block_until_ready(program(*blank, *arguments[2:4], np.zeros(3, np.int32)))  # no step, or a brief epoch's
         self.n_compiled += 1
         self._say(f"jax: compiled a step of {rows} rows in {time.perf_counter() - start:.2f} s")
         if shared:
-            if len(_COMPILED) >= _KEPT:
-                del _COMPILED[next(iter(_COMPILED))]
-            _COMPILED[key] = program
-        return program
+            _keep(_COMPILED, key, program)
+        return program, shared
+
+
+def _keep(programs: dict[Any, Any], key: Any, program: Any) -> None:
+    """Keep it, in the place of the oldest if there are many."""
+    if len(programs) >= _KEPT:
+        del programs[next(iter(programs))]
+    programs[key] = program
 
 
 def _loop(step: Callable[..., Any], rows: int, batch_size: int, fixed: int | None, precision: str) -> Program:
