@@ -21,8 +21,8 @@ Program = Callable[..., Any]
 
 _PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
 
-# Seconds of steps in one call: Ctrl-C is answered after it. XLA takes a call's memory anew each time, and the system hands
-# it out page by page: at 1024-4096-4096-10, 25 ms of a processor's time a step where every step is a call.
+# Seconds of steps in one call: Ctrl-C is answered after it. XLA takes a call's memory anew each time, and the system
+# hands it out page by page: at 1024-4096-4096-10, 25 ms of a processor's time a step where every step is a call.
 _AT_ONCE = 1.0
 
 # Rows up to so long are gathered by NumPy, in pieces of so many numbers, a tenth of the time of XLA's small gathers:
