@@ -88,9 +88,9 @@ class Cost(NamedTuple):
 # measured, or was not faster than eager anywhere.
 COSTS: dict[tuple[str, str], dict[str, Cost]] = {
     ("numpy", "float32"): {
-        "eager": Cost(start=0.000123, step=0.0, layer=1.14e-05, product=0.00598, unit=0.0021, weight=0.000174),
-        "jax": Cost(start=0.406, step=9.43e-06, layer=0.0, product=0.00333, unit=0.00184, weight=0.000222),
-        "loops": Cost(start=1.24, step=0.0, layer=0.0, product=0.0, unit=0.00851, weight=8.19e-05, most=0.606208),
+        "eager": Cost(start=0.000134, step=0.0, layer=1.14e-05, product=0.00644, unit=0.00201, weight=0.000173),
+        "jax": Cost(start=0.406, step=0.0, layer=4.79e-06, product=0.00356, unit=0.0018, weight=0.000221),
+        "loops": Cost(start=1.24, step=0.0, layer=0.0, product=0.0, unit=0.0085, weight=8.21e-05, most=0.606208),
     },
 }
 
