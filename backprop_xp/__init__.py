@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backprop_xp.checkpoints import Checkpoints
     from backprop_xp.classic import NeuralNetwork
     from backprop_xp.estimators import MLPClassifier, MLPRegressor
+    from backprop_xp.explanation import Explanation, explain
     from backprop_xp.model import Model, load
     from backprop_xp.training import Trainer
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Checkpoints",
     "DivergedError",
+    "Explanation",
     "InputError",
     "MLPClassifier",
     "MLPRegressor",
@@ -34,6 +36,7 @@ __all__ = [
     "adam",
     "adamw",
     "backward",
+    "explain",
     "forward",
     "init",
     "initializers",
@@ -56,6 +59,8 @@ _LATER = {
     "Model": "model",
     "load": "model",
     "NeuralNetwork": "classic",
+    "Explanation": "explanation",
+    "explain": "explanation",
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
     "patch_sklearn": "accel",

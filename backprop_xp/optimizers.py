@@ -5,7 +5,7 @@ formulas w is a leaf, g its gradient, lr the learning rate, m and v its moments,
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -48,11 +48,17 @@ class Optimizer(NamedTuple):
         None of the arguments is changed.
     weight_decay : float
         Decoupled decay of the weights; it is what tells them from biases.
+    name : str
+        Of the rule, as in `OPTIMIZERS`; empty for one of your own.
+    settings : tuple of (str, float)
+        The rule's, by the names that its formula has.
     """
 
     init: Callable[[Params], OptimizerState]
     update: Callable[..., tuple[Params, OptimizerState]]
     weight_decay: float = 0.0
+    name: str = ""
+    settings: tuple[tuple[str, float], ...] = ()
 
 
 def sgd(learning_rate: LearningRate = 0.1) -> Optimizer:
@@ -66,7 +72,7 @@ def sgd(learning_rate: LearningRate = 0.1) -> Optimizer:
     def rule(w: Array, g: Array, lr: Array, moments: Moments, xp: Any) -> tuple[Array, Moments]:
         return w - g * lr, ()
 
-    return _optimizer(learning_rate, 0, rule)
+    return _optimizer("sgd", {}, learning_rate, 0, rule)
 
 
 def momentum(learning_rate: LearningRate = 0.1, momentum: float = 0.9) -> Optimizer:
@@ -84,7 +90,7 @@ def momentum(learning_rate: LearningRate = 0.1, momentum: float = 0.9) -> Optimi
         m -= g * lr
         return w + m, (m,)
 
-    return _optimizer(learning_rate, 1, rule)
+    return _optimizer("momentum", {"momentum": momentum}, learning_rate, 1, rule)
 
 
 def nesterov(learning_rate: LearningRate = 0.1, momentum: float = 0.9) -> Optimizer:
@@ -105,7 +111,7 @@ def nesterov(learning_rate: LearningRate = 0.1, momentum: float = 0.9) -> Optimi
         ahead -= step
         return w + ahead, (m,)
 
-    return _optimizer(learning_rate, 1, rule)
+    return _optimizer("nesterov", {"momentum": momentum}, learning_rate, 1, rule)
 
 
 def rmsprop(learning_rate: LearningRate = 0.001, decay: float = 0.9, epsilon: float = 1e-8) -> Optimizer:
@@ -124,7 +130,7 @@ def rmsprop(learning_rate: LearningRate = 0.001, decay: float = 0.9, epsilon: fl
         v = _average(moments[0], g * g, decay)
         return _less_quotient(w, g, v, lr, epsilon, xp), (v,)
 
-    return _optimizer(learning_rate, 1, rule)
+    return _optimizer("rmsprop", {"decay": decay, "epsilon": epsilon}, learning_rate, 1, rule)
 
 
 def adam(
@@ -141,7 +147,8 @@ def adam(
     beta_1, beta_2 : float in [0, 1)
     epsilon : float, in the units of g
     """
-    return adamw(learning_rate, 0.0, beta_1, beta_2, epsilon)
+    rule = adamw(learning_rate, 0.0, beta_1, beta_2, epsilon)
+    return rule._replace(name="adam", settings=rule.settings[1:])
 
 
 def adamw(
@@ -178,7 +185,8 @@ def adamw(
         # 1 - beta^t as -expm1(t log beta): in float32 the difference itself keeps only three digits of 1 - 0.999.
         return xp.sqrt(-xp.expm1(t * log_2)) / -xp.expm1(t * log_1) * ((1.0 - beta_1) / root)
 
-    return _optimizer(learning_rate, 2, rule, correction, weight_decay)
+    settings = {"weight_decay": weight_decay, "beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
+    return _optimizer("adamw", settings, learning_rate, 2, rule, correction, weight_decay)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -220,6 +228,8 @@ def _not_negative(**settings: float) -> None:
 
 
 def _optimizer(
+    name: str,
+    settings: Mapping[str, float],
     learning_rate: LearningRate,
     n_moments: int,
     rule: Rule,
@@ -265,7 +275,7 @@ def _optimizer(
             new_moments.append((of_W, of_b))
         return tuple(new_params), OptimizerState(count, rate, tuple(new_moments))
 
-    return Optimizer(init, update, weight_decay)
+    return Optimizer(init, update, weight_decay, name, tuple(settings.items()))
 
 
 def _zeros(leaf: Array | None, n_moments: int, xp: Any) -> Moments:

@@ -16,7 +16,14 @@ from benchmarks.report.readme import END, START, section
 from benchmarks.report.results import load
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/coming-from-scikit-learn.md"]
+PAGES = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/coming-from-scikit-learn.md",
+    "docs/derivation.md",
+]
 MODULES = [name for _, name, _ in pkgutil.walk_packages(bx.__path__, "backprop_xp.") if not name.endswith("__main__")]
 
 
@@ -83,6 +90,22 @@ def test_docstrings_examples(name):
 def test_links_between_pages_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
         assert ((ROOT / page).parent / link).exists(), link
+
+
+def test_the_derivations_numbers_are_computed():
+    result = doctest.testfile(str(ROOT / "docs/derivation.md"), module_relative=False)
+    assert result.attempted > 15
+    assert result.failed == 0
+
+
+def test_the_derivations_lines_are_the_cores():
+    blocks = [code for code in code_of("docs/derivation.md") if code.startswith("# backprop_xp/")]
+    assert len(blocks) == 6
+    for code in blocks:
+        place, *lines = code.splitlines()
+        source = (ROOT / place.removeprefix("# ")).read_text().splitlines()
+        for line in lines:
+            assert line in source, (place, line)
 
 
 def test_architecture_names_every_module():

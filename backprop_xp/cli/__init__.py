@@ -1,4 +1,4 @@
-"""The command line: train, predict, evaluate, parity, info."""
+"""The command line: train, predict, evaluate, explain, parity, info."""
 
 import sys
 from typing import Annotated, Any
@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from backprop_xp import __version__, display
+from backprop_xp.cli.explain import explain
 from backprop_xp.cli.machine import info, parity
 from backprop_xp.cli.train import train
 from backprop_xp.cli.use import evaluate, predict
@@ -19,7 +20,7 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
     help="Train multilayer perceptrons on the CPU or a GPU, and use them. Start with: backprop-xp train",
 )  # fmt: skip
-for _command in (train, predict, evaluate, parity, info):
+for _command in (train, predict, evaluate, explain, parity, info):
     app.command()(_command)
 
 

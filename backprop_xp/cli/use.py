@@ -38,7 +38,7 @@ def predict(
     chosen = load_model(model)
     if proba and (chosen.target is None or chosen.target.task == "regression"):
         raise InputError("--proba: this model predicts numbers, which have no probabilities; leave it out")
-    X, _ = _encoded(chosen, data, None, need_target=False)
+    X, _ = encoded(chosen, data, None, need_target=False)
     outputs = _outputs(chosen, X, device, backend)
     classes = None if chosen.target is None else chosen.target.classes
     columns = display.predictions(chosen.decide(outputs), outputs, classes, with_outputs=proba)
@@ -58,7 +58,7 @@ def evaluate(
 ) -> int:
     """Compare MODEL's predictions with the targets in DATA."""
     chosen = load_model(model)
-    X, values = _encoded(chosen, data, target, need_target=True)
+    X, values = encoded(chosen, data, target, need_target=True)
     if Path(data).name == chosen.extra.get("data"):
         print(
             "the model was trained on data of this name: rows it has not seen are likely to do worse", file=sys.stderr
@@ -71,8 +71,14 @@ def evaluate(
     return 0
 
 
-def _encoded(model: Model, data: str, target: str | None, *, need_target: bool) -> tuple[NDArray[Any], Any]:
-    """Return (X, raw targets) of the data, made ready as the model's training data were."""
+def encoded(model: Model, data: str, target: str | None, *, need_target: bool) -> tuple[NDArray[Any], Any]:
+    """Return (X, raw targets) of the data, made ready as the model's training data were.
+
+    Raises
+    ------
+    InputError
+        If the model or the data cannot be used with each other.
+    """
     if model.preprocessing is None:
         raise InputError("this model was saved by the library, without preprocessing: use backprop_xp.load in Python")
     encoder = encoder_from_json(model.preprocessing)

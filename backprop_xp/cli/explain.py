@@ -1,0 +1,182 @@
+"""explain: the chain rule with the numbers of a network."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backprop_xp import display, flags
+from backprop_xp.cli import options
+from backprop_xp.cli.use import encoded
+from backprop_xp.errors import InputError, nearest
+from backprop_xp.explanation import Explanation, text
+from backprop_xp.explanation import explain as explained
+from backprop_xp.explanation.page import written
+from backprop_xp.explanation.recording import Recording, at_rest, record
+from backprop_xp.explanation.systems import LOSS, SYSTEMS
+from backprop_xp.files import write_output
+from backprop_xp.model import load as load_model
+from backprop_xp.optimizers import sgd
+from backprop_xp.step import make_step
+
+_PAGE_ROWS, _PAGE_WEIGHTS = 32, 20_000
+
+
+def explain(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="WHAT", help=f"A small system ({', '.join(SYSTEMS)}) or a model file that train wrote."),
+    ] = "xor",
+    weight: Annotated[
+        str | None, typer.Option(help="Such as 'layer 2, unit 1, from 1' or 'layer 2, unit 1, bias'; all count from 1.")
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Such as 'layer 1, unit 2': its delta, and the sum behind it.")
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(help="Of a system: after so many steps of training; with --html the length of the recorded run."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="For a model file: the rows, with their targets; as for evaluate.")
+    ] = None,
+    target: options.TargetOption = None,
+    row: Annotated[int | None, typer.Option(help="Of the data, from 1: the loss of that row alone.")] = None,
+    learning_rate: Annotated[
+        str | None,
+        typer.Option(help="Of the update; for --html several: 0.1,0.5,2. Default: the system's; 0.1."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Write a page to look at in a browser: it needs nothing else.")
+    ] = None,
+) -> int:
+    """Show where a weight's gradient comes from: three terms, their product, and the update.
+
+    Without --weight or --unit: the largest gradients, dead and saturated units and
+    layers where gradients vanish, and the largest gradient's chain rule in full.
+
+    For example:
+
+      backprop-xp explain xor
+
+      backprop-xp explain two-by-two --weight 'layer 2, unit 1, from 1' --step 100
+
+      backprop-xp explain model.safetensors --data rows.csv --row 7
+
+      backprop-xp explain xor --html xor.html
+    """
+    flags.at_least("--step", step or 0, 0)
+    flags.output_file("--html", page, (".html", ".htm"))
+    rates = [] if learning_rate is None else _rates(learning_rate)
+    if len(rates) > 1 and page is None:
+        raise InputError("several learning rates are for --html: give one, or --html PAGE")
+    of_file = Path(what).is_file()
+    if not of_file and what not in SYSTEMS:
+        raise InputError(f"{what!r} is neither a file nor a small system{nearest(what, SYSTEMS)}")
+    if of_file and step is not None:
+        raise InputError("--step is for the small systems: a model file holds the end of its training")
+    if not of_file and (data is not None or target is not None):
+        raise InputError(f"{what} has its own data: leave out --data and --target")
+    if page is not None and (weight is not None or unit is not None or as_json):
+        raise InputError("the page shows every weight and unit: leave out --weight, --unit and --json")
+    if page is not None and not of_file:
+        if row is not None:
+            raise InputError("the page of a small system shows every row: leave out --row")
+        return _recorded(what, step, rates, page)
+    it = _of_model(what, data, target, row, rates) if of_file else _of_system(what, step or 0, row, rates)
+    if page is not None:
+        n_weights = sum(W.size for W, _ in it.params)
+        if len(it.X) > _PAGE_ROWS or n_weights > _PAGE_WEIGHTS:
+            raise InputError(
+                f"a page holds up to {_PAGE_ROWS} rows and {_PAGE_WEIGHTS:,} weights, not {len(it.X):,} and "
+                f"{n_weights:,}: choose a row with --row, or look in the terminal"
+            )
+        return _written(page, f"{Path(what).name} on {data}", [at_rest(it)])
+    if as_json:
+        print(json.dumps(it.to_json()))
+        return 0
+    if weight is None and unit is None:
+        display.out.print(str(it))
+        largest = it.findings()[0]
+        lines = ["", *text.of_weight(it.weight(largest.layer, largest.unit or 1, largest.source))]
+    else:
+        lines = [] if weight is None else text.of_weight(it.weight(*_place(weight, "--weight")))
+    if unit is not None:
+        layer, of_layer, _ = _place(f"{unit}, bias", "--unit")
+        lines += text.of_unit(it.unit(layer, of_layer))
+    for line in lines:
+        display.out.print(line)
+    return 0
+
+
+def _recorded(name: str, n_steps: int | None, rates: list[float], page: Path) -> int:
+    """Train the system by each learning rate, and write the page."""
+    system = SYSTEMS[name]()
+    n_steps = system.n_steps if n_steps is None else n_steps
+    return _written(page, f"{name}: where its gradients come from", [
+        record(system, n_steps, rate) for rate in rates or system.learning_rates
+    ])  # fmt: skip
+
+
+def _written(page: Path, title: str, recordings: list[Recording]) -> int:
+    content = written(title, recordings).encode()
+    write_output(page, content)
+    display.out.print(f"{page} written, {len(content) / 2**20:.2f} MiB: open it in a browser")
+    return 0
+
+
+def _rates(given: str) -> list[float]:
+    try:
+        rates = [float(rate) for rate in given.split(",")]
+    except ValueError:
+        raise InputError(f"--learning-rate must be a number, or several with commas; not {given!r}") from None
+    return [flags.positive("--learning-rate", rate) for rate in rates]
+
+
+def _of_system(name: str, n_steps: int, row: int | None, rates: list[float]) -> Explanation:
+    system = SYSTEMS[name]()
+    rule = sgd(rates[0] if rates else system.learning_rate)
+    step = make_step(system.network, LOSS, rule, multipliers=system.multipliers)
+    params, state = system.params, rule.init(system.params)
+    for _ in range(n_steps):
+        params, state, _ = step(params, state, system.X, system.Y)
+    rows = _rows(row, len(system.X))
+    return explained(
+        system.network, params, system.X[rows], system.Y[rows], LOSS,
+        optimizer=rule, opt_state=state, multipliers=system.multipliers, first_row=row or 1,
+    )  # fmt: skip
+
+
+def _of_model(file: str, data: str | None, target: str | None, row: int | None, rates: list[float]) -> Explanation:
+    if data is None:
+        raise InputError("a model file holds no rows: give --data FILE with the inputs and targets to explain")
+    model = load_model(file)
+    X, values = encoded(model, data, target, need_target=True)
+    assert model.target is not None
+    rows = _rows(row, len(X))
+    Y = model.target.encode(values)[rows]
+    rule = sgd(rates[0] if rates else 0.1)
+    return explained(model.network, model.params, X[rows], Y, model.loss, optimizer=rule, first_row=row or 1)
+
+
+def _rows(row: int | None, n_rows: int) -> slice:
+    if row is None:
+        return slice(None)
+    if not 1 <= row <= n_rows:
+        raise InputError(f"--row must be one of 1 to {n_rows:,}, not {row}")
+    return slice(row - 1, row)
+
+
+_PLACE = re.compile(r"\s*layer\s*(\d+)\s*,\s*unit\s*(\d+)\s*,\s*(?:from\s*(\d+)|bias)\s*")
+
+
+def _place(given: str, flag: str) -> tuple[int, int, int | None]:
+    match = _PLACE.fullmatch(given.lower())
+    if match is None:
+        example = "'layer 1, unit 2'" if flag == "--unit" else "'layer 2, unit 1, from 1' or 'layer 2, unit 1, bias'"
+        raise InputError(f"{flag} must be such as {example}, all counted from 1; not {given.removesuffix(', bias')!r}")
+    layer, unit, source = match.groups()
+    return int(layer), int(unit), None if source is None else int(source)

@@ -1,0 +1,85 @@
+"""A run of a small system with what it takes to explain it at chosen steps."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_xp.explanation import Explanation, explain
+from backprop_xp.explanation.systems import LOSS, System
+from backprop_xp.network import forward
+from backprop_xp.optimizers import sgd
+from backprop_xp.step import make_step
+
+
+class Recording(NamedTuple):
+    """What was kept of a run.
+
+    Parameters
+    ----------
+    learning_rate : float
+    losses : array (n_steps + 1,)
+        Before each step, and after the last one.
+    steps : list of int
+        Updates made before each explanation.
+    explanations : list of Explanation
+    """
+
+    learning_rate: float
+    losses: NDArray[np.float64]
+    steps: list[int]
+    explanations: list[Explanation]
+
+
+def record(system: System, n_steps: int, learning_rate: float | None = None, n_kept: int = 120) -> Recording:
+    """Train a system, and explain it at steps that lie close together at the beginning.
+
+    Parameters
+    ----------
+    system : System
+    n_steps : int
+    learning_rate : float, optional
+        Default: the system's.
+    n_kept : int
+        Explanations at most.
+    """
+    rate = system.learning_rate if learning_rate is None else learning_rate
+    rule = sgd(rate)
+    step = make_step(system.network, LOSS, rule, multipliers=system.multipliers)
+    chosen, kept, losses = chosen_steps(n_steps, n_kept), [], []
+    params, state = system.params, rule.init(system.params)
+    for k in range(n_steps + 1):
+        if k in chosen:
+            kept.append((params, state))  # a step changes none of its arguments
+        params, state, value = step(params, state, system.X, system.Y)
+        losses.append(float(value))
+    explanations = [
+        explain(
+            system.network, params, system.X, system.Y, LOSS,
+            optimizer=rule, opt_state=state, multipliers=system.multipliers,
+        )
+        for params, state in kept
+    ]  # fmt: skip
+    return Recording(rate, np.array(losses), sorted(chosen), explanations)
+
+
+def at_rest(it: Explanation) -> Recording:
+    """Return an explanation alone as a recording of no steps."""
+    rate = float(it.updates.state_after.learning_rate)
+    return Recording(rate, np.array([it.value]), [0], [it])
+
+
+def chosen_steps(n_steps: int, n_kept: int) -> set[int]:
+    """Return at most so many steps from 0 to `n_steps`: half of them evenly, half in equal ratios."""
+    half = max(1, n_kept // 2)
+    even = np.linspace(0, n_steps, half)
+    ratios = np.geomspace(1, max(1, n_steps), half)
+    return {0, n_steps, *(int(step) for step in np.concatenate([even, ratios]).round())} if n_steps else {0}
+
+
+def surface(it: Explanation, low: Sequence[float], high: Sequence[float], n: int) -> NDArray[np.float64]:
+    """Return the first output (n, n) over a grid of a network with two inputs; the second input grows down the rows."""
+    x, y = np.meshgrid(np.linspace(low[0], high[0], n), np.linspace(low[1], high[1], n))
+    grid = np.stack([x.ravel(), y.ravel()], axis=1)
+    return np.asarray(forward(it.network, it.params, grid)[-1][:, 0].reshape(n, n))

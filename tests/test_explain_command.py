@@ -1,0 +1,97 @@
+"""backprop-xp explain: the small systems and model files, as text and JSON, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+import backprop_xp as bx
+from backprop_xp import cli
+from backprop_xp.explanation.systems import SYSTEMS
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def explained(capsys, *arguments):
+    assert cli.run(["explain", *map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def test_without_more_the_findings_and_the_largest_gradient(capsys):
+    printed = explained(capsys, "xor")
+    lines = printed.splitlines()
+    assert lines[0].startswith("2-2-1, half_squared_error ")
+    assert lines[0].endswith(" over 4 rows")
+    assert "∂E/∂w = Σ ∂E/∂O₁ · ∂O₁/∂net₁ · ∂net₁/∂w" in printed
+    assert "w ← w - lr * g" in printed
+
+
+def test_a_weight_after_steps_is_the_trained_networks(capsys):
+    printed = explained(capsys, "two-by-two", "--weight", "layer 2, unit 1, from 1", "--step", 100)
+    system = SYSTEMS["two-by-two"]()
+    rule = bx.sgd(system.learning_rate)
+    step, params = bx.make_step(system.network, "half_squared_error", rule), system.params
+    state = rule.init(params)
+    for _ in range(100):
+        params, state, _ = step(params, state, system.X, system.Y)
+    _, grads = bx.make_gradient(system.network, "half_squared_error")(params, system.X, system.Y)
+    assert f"sum {grads[1][0][0, 0]:.6g}; Xᵀδ {grads[1][0][0, 0]:.6g}" in printed
+    after, _, _ = step(params, state, system.X, system.Y)
+    assert printed.rstrip().endswith(f"= {after[1][0][0, 0]:.6g}")
+
+
+def test_a_unit(capsys):
+    printed = explained(capsys, "xor", "--unit", "Layer 1, Unit 2")
+    assert printed.startswith("layer 1, unit 2\nδ = first · second")
+    assert printed.count("first = Σ δ·w over the next layer") == 4
+
+
+def test_what_is_not_trained_stays(capsys):
+    assert "w ← w = 0.35" in explained(capsys, "shared-bias", "--weight", "layer 1, unit 1, bias")
+
+
+def test_json(capsys):
+    read = json.loads(explained(capsys, "two-by-two", "--json", "--learning-rate", 0.25))
+    gradients = {(row["layer"], row["unit"], row["source"]): row["gradient"] for row in read["weights"]}
+    assert gradients[2, 1, 1] == pytest.approx(0.0721570729, abs=5e-11)
+    assert read["learning_rate"] == 0.25
+
+
+def test_a_model_files_row(capsys):
+    assert cli.run(["train", "iris", "--epochs", "3", "--hidden", "8"]) == 0
+    capsys.readouterr()
+    read = json.loads(explained(capsys, "model.safetensors", "--data", "iris", "--row", 7, "--json"))
+    model = bx.load("model.safetensors")
+    assert len(read["X"]) == 1
+    np.testing.assert_allclose(read["outputs"][-1], model.outputs(np.asarray(read["X"], np.float32)), rtol=1e-5)
+    printed = explained(capsys, "model.safetensors", "--data", "iris", "--row", 7)
+    assert "  row 7: " in printed
+    assert "4-8-3, cross_entropy" in explained(capsys, "model.safetensors", "--data", "iris")
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    (["xxor"], "'xxor' is neither a file nor a small system; did you mean 'xor'?"),
+    (["xor", "--weight", "2,1"], "--weight must be such as 'layer 2, unit 1, from 1'"),
+    (["xor", "--unit", "2"], "--unit must be such as 'layer 1, unit 2', all counted from 1; not '2'"),
+    (["xor", "--weight", "layer 3, unit 1, bias"], "there are layers 1 to 2, and no layer 3"),
+    (["two-by-two", "--weight", "layer 1, unit 1, bias"], "this network has no bias"),
+    (["xor", "--row", "5"], "--row must be one of 1 to 4, not 5"),
+    (["xor", "--step", "-1"], "--step must be at least 0, not -1"),
+    (["xor", "--learning-rate", "0"], "--learning-rate must be a positive number, not 0"),
+    (["xor", "--data", "rows.csv"], "xor has its own data: leave out --data and --target"),
+])  # fmt: skip
+def test_what_it_refuses(given, message, capsys):
+    assert cli.run(["explain", *given]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_file_needs_rows_and_has_no_steps(capsys):
+    assert cli.run(["train", "iris", "--epochs", "1", "--hidden", "4"]) == 0
+    capsys.readouterr()
+    assert cli.run(["explain", "model.safetensors"]) == 2
+    assert "a model file holds no rows: give --data FILE" in capsys.readouterr().err
+    assert cli.run(["explain", "model.safetensors", "--data", "iris", "--step", "3"]) == 2
+    assert "--step is for the small systems" in capsys.readouterr().err
