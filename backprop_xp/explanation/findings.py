@@ -57,10 +57,12 @@ def _largest(it: "Explanation") -> list[Finding]:
         weight = it.weight(each["layer"], each["unit"], each["source"])
         n = int(np.abs(weight.products).argmax())
         row = n + it.first_row
+        against = ", against the sum" if weight.products[n] * weight.gradient < 0 else ""
         findings.append(
             Finding(
                 "largest", weight.layer, weight.unit, weight.source, row, weight.gradient,
-                f"{weight.name}: gradient {weight.gradient:.6g}, most from row {row} ({weight.products[n]:.6g})",
+                f"{weight.name}: gradient {weight.gradient:.6g}, largest term in row {row} "
+                f"({weight.products[n]:.6g}{against})",
             )
         )  # fmt: skip
     return findings
@@ -86,8 +88,9 @@ def _units(it: "Explanation") -> list[Finding]:
             elif flat:
                 findings.append(Finding(
                     "saturated", k + 1, j + 1, None, row, flat,
-                    f"{where} is saturated in {flat:.0%} of the rows (row {row}: output {output:.6g}, "
-                    f"second term {size[n, j]:.3g} of at most {_STEEPEST[name]:g})",
+                    f"{where} is saturated in {round(flat * len(size)):,} of {len(size):,} rows: in row {row} its "
+                    f"output is {output:.6g}, and the slope there, its second term, {size[n, j]:.3g} of at most "
+                    f"{_STEEPEST[name]:g}",
                 ))  # fmt: skip
     return findings
 

@@ -47,6 +47,7 @@ def contents(title: str, recordings: Sequence[Recording]) -> dict[str, Any]:
         "places": [[row["layer"], row["unit"], row["source"]] for row in whole["weights"]],
         "X": whole["X"],
         "Y": whole["Y"],
+        "first_row": first.first_row,
         "folded": first.layers[-1].folded,
         "bounds": [low, high] if first.network.widths[0] == 2 else None,
         "grid": _GRID,

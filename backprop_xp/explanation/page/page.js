@@ -5,11 +5,12 @@ const at = (id) => document.getElementById(id);
 const state = { run: 0, frame: 0, row: 0, stage: null, chosen: null, playing: null };
 
 // ---- numbers and elements
-function shown(value) {  // as Python's %.6g
+const narrow = matchMedia("(max-width: 30rem)");
+function shown(value, digits = 6) {  // as Python's %.6g
   if (value === null || value === undefined) return "not run";
   if (value === 0) return "0";
-  const text = value.toPrecision(6), size = Math.abs(value);
-  if (size < 1e-4 || size >= 1e6) return value.toExponential(5).replace(/\.?0+e/, "e").replace(/e([+-])(\d)$/, "e$10$2");
+  const text = value.toPrecision(digits), size = Math.abs(value);
+  if (size < 1e-4 || size >= 1e6) return value.toExponential(digits - 1).replace(/\.?0+e/, "e").replace(/e([+-])(\d)$/, "e$10$2");
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }
 function make(tag, attributes = {}, ...children) {
@@ -20,12 +21,13 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 function number(value, what) {
-  const element = make("span", { class: "numbers", "data-what": what }, shown(value));
+  const element = make("span", { class: "numbers", "data-what": what }, shown(value, narrow.matches ? 4 : 6));
   if (typeof value === "number") element.dataset.value = String(value);
   return element;
 }
 const subscript = (n) => String(n).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
 const colour = (value) => (value < 0 ? "var(--orange)" : "var(--blue)");
+const rowName = (n) => String(n + data.first_row);
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 const room = (svg) => Math.max(280, Math.min(560, svg.clientWidth || 520));  // so that letters keep their size
@@ -37,6 +39,7 @@ const output = (layer, unit) => (layer ? frame().outputs[layer - 1][state.row][u
 const delta = (layer, unit) => frame().layers[layer - 1].delta[state.row][unit - 1];
 const placeKey = (layer, unit, source) => `${layer},${unit},${source}`;
 const places = new Map(data.places.map(([layer, unit, source], k) => [placeKey(layer, unit, source), k]));
+const short = (value) => (Math.abs(value) >= 0.01 || value === 0 ? value.toFixed(2) : value.toExponential(0));
 function weightAt(layer, unit, source) {
   const shared = source === null && data.network.bias === "shared";
   const [w, gradient, matrix, loop, difference, after] = frame().weights[places.get(placeKey(layer, shared ? 1 : unit, source))];
@@ -46,6 +49,12 @@ function named(layer, unit, source) {
   if (source === undefined) return layer ? `layer ${layer}, unit ${unit}` : `input ${unit}`;
   if (source === null && data.network.bias === "shared") return `layer ${layer}, shared bias`;
   return `layer ${layer}, unit ${unit}, ${source === null ? "bias" : "from " + source}`;
+}
+
+function spoken(layer, unit, source) {  // the same in words
+  const end = (l, u) => (l === 0 ? `input ${u}` : l === nLayers ? `output ${u}` : `hidden unit ${u}${nLayers > 2 ? ` of layer ${l}` : ""}`);
+  if (source === undefined) return end(layer, unit);
+  return source === null ? `the bias of ${data.network.bias === "shared" ? "all its units" : end(layer, unit)}` : `${end(layer - 1, source)} → ${end(layer, unit)}`;
 }
 
 // ---- the network: all of it up to a few hundred units, else a window of each layer around the chosen unit
@@ -68,7 +77,7 @@ function stages() {  // the forward pass, the loss, the backward pass, the updat
   return list;
 }
 function stageText() {
-  const row = `row ${state.row + 1}`;
+  const row = `row ${rowName(state.row)}`;
   if (state.stage === null) return `Forward and backward pass together, ${row}.`;
   const { pass, layer } = stages()[state.stage];
   if (pass === "forward") return `Forward, layer ${layer}: net = Σ O·w${data.network.bias ? " + b" : ""}, then O = ${data.network.activations[layer - 1]}(net), ${row}.`;
@@ -84,7 +93,7 @@ function sees(pass, layer) {
 function drawNetwork() {
   const svg = at("network"), focused = document.activeElement && document.activeElement.dataset.key;
   const shownUnits = widths.map((_, layer) => window_(layer)), most = Math.max(...shownUnits.map((units) => units.length));
-  const wide = room(svg), high = Math.max(190, 64 * most + 30), gap = wide / (nLayers + 1);
+  const wide = room(svg), high = Math.max(190, (most < 5 ? 90 : 64) * most + 30), gap = wide / (nLayers + 1);
   svg.setAttribute("viewBox", `0 0 ${wide} ${high}`);
   const x = (layer) => gap * (layer + 0.5), y = (layer, k) => (high - 24) * ((k + 0.5) / shownUnits[layer].length) + 4;
   const gradients = at("colour").value === "gradient";
@@ -103,7 +112,7 @@ function drawNetwork() {
           make("path", { class: "hit", d }), make("path", { class: "seen", d, stroke: colour(value), "stroke-width": width, opacity: 0.85, "pointer-events": "none" })));
       });
       if (data.network.bias && (data.network.bias !== "shared" || unit === 1)) {
-        const value = strength(layer, unit, null), d = `M${x(layer) - 15} ${y(layer, j) - 30} L${x(layer) - 5} ${y(layer, j) - 17}`;
+        const value = strength(layer, unit, null), d = `M${x(layer) - 18} ${y(layer, j) - 36} L${x(layer) - 5} ${y(layer, j) - 17}`;
         edges.push(choosable({ layer, unit, source: null }, "edge",
           `${named(layer, unit, null)}: ${shown(weightAt(layer, unit, null).w)}, gradient ${shown(weightAt(layer, unit, null).gradient)}`,
           make("path", { class: "hit", d }), make("path", { class: "seen", d, stroke: colour(value), "stroke-width": 0.6 + 5 * Math.min(1, Math.abs(value) / largest), "pointer-events": "none" })));
@@ -114,8 +123,8 @@ function drawNetwork() {
     const value = output(layer, unit), of = gradients && layer ? (back ? delta(layer, unit) : 0) : lit ? value : 0;
     const scale = gradients && layer ? Math.max(1e-300, ...frame().layers[layer - 1].delta[state.row].map(Math.abs)) : Math.max(1, Math.abs(value));
     const label = layer ? `${named(layer, unit)}: output ${shown(value)}, delta ${shown(delta(layer, unit))}` : `input ${unit}: ${shown(value)}`;
-    const texts = [make("text", { x: x(layer), y: y(layer, k) + 4 }, lit ? value.toFixed(2) : "·")];
-    if (back) texts.push(make("text", { x: x(layer), y: y(layer, k) + 32, class: "small" }, `δ ${delta(layer, unit).toPrecision(2)}`));
+    const texts = [make("text", { x: x(layer), y: y(layer, k) + 4 }, gradients && layer ? (back ? short(delta(layer, unit)) : "·") : lit ? short(value) : "·")];
+    if (back && !gradients) texts.push(make("text", { x: x(layer), y: y(layer, k) + 32, class: "small" }, `δ ${delta(layer, unit).toPrecision(2)}`));
     nodes.push(choosable({ layer, unit }, "unit", label,
       make("circle", { cx: x(layer), cy: y(layer, k), r: 18, fill: "var(--paper)" }),
       make("circle", { cx: x(layer), cy: y(layer, k), r: 18, fill: colour(of), "fill-opacity": 0.08 + 0.4 * Math.min(1, Math.abs(of) / scale), stroke: "none" }), ...texts));
@@ -125,6 +134,9 @@ function drawNetwork() {
     (layer === 0 ? "inputs" : layer === nLayers ? "outputs" : `layer ${layer}`) + (shownUnits[layer].length < width ? ` (${shownUnits[layer].length} of ${width})` : ""))));
   if (focused) { const again = svg.querySelector(`[data-key="${focused}"]`); if (again) again.focus(); }
   at("stagetext").textContent = stageText();
+  at("back").disabled = state.stage === 0;
+  at("onward").disabled = state.stage === stages().length - 1;
+  at("whole").disabled = state.stage === null;
 }
 function choosable(place, kind, label, ...shapes) {
   const key = `${kind} ${place.layer} ${place.unit} ${place.source === undefined ? "" : place.source}`;
@@ -150,18 +162,28 @@ function drawChain() {
   const parts = chosen.source === undefined ? ofUnit(chosen.layer, chosen.unit) : ofWeight(chosen.layer, chosen.unit, chosen.source);
   at("chain").replaceChildren(...parts);
 }
+const heading = (layer, unit, source) => [make("h3", { id: "what" }, named(layer, unit, source)), make("p", { class: "soft" }, spoken(layer, unit, source))];
+function sumOnward(layer, unit) {
+  const onward = frame().layers[layer].delta[state.row].map((of, l) => [of, weightAt(layer + 1, l + 1, unit).w]);
+  const line = make("p", { id: "sum" }, `First in row ${rowName(state.row)} comes back from layer ${layer + 1}: Σ δ·w = `);
+  onward.slice(0, 12).forEach(([of, w], k) => line.append(k ? " + " : "", number(of, "onward delta"), " · ", number(w, "onward weight")));
+  if (onward.length > 12) line.append(" + ...");
+  line.append(" = ", number(frame().layers[layer - 1].first[state.row][unit - 1], "sum"));
+  return line;
+}
 function ofWeight(layer, unit, source) {
   const it = weightAt(layer, unit, source), terms = frame().layers[layer - 1], j = subscript(unit), folded = data.folded && layer === nLayers;
-  const shared = source === null && data.network.bias === "shared", parts = [make("h3", { id: "what" }, named(layer, unit, source))];
+  const shared = source === null && data.network.bias === "shared", parts = heading(layer, unit, source);
   const third = (n) => (source === null ? 1 : layer === 1 ? data.X[n][source - 1] : frame().outputs[layer - 2][n][source - 1]);
   const product = (n) => (shared ? sum(terms.delta[n]) : terms.delta[n][unit - 1] * third(n));
   if (shared) parts.push(make("p", { class: "formula" }, "∂E/∂b = Σ δ over rows and the layer's units: all share this bias"));
   else parts.push(make("p", { class: "formula" }, folded ? `∂E/∂w = Σ ∂E/∂net${j} · 1 · ∂net${j}/∂w` : `∂E/∂w = Σ ∂E/∂O${j} · ∂O${j}/∂net${j} · ∂net${j}/∂w`));
-  const rows = data.X.map((_, n) => shared ? [`row ${n + 1}`, number(product(n), "product")]
-    : [`row ${n + 1}`, number(terms.first[n][unit - 1], "first"), number(terms.second[n][unit - 1], "second"), number(third(n), "third"), number(product(n), "product")]);
+  const rows = data.X.map((_, n) => shared ? [rowName(n), number(product(n), "product")]
+    : [rowName(n), number(terms.first[n][unit - 1], "first"), number(terms.second[n][unit - 1], "second"), number(third(n), "third"), number(product(n), "product")]);
   const total = number(it.gradient, "gradient");
-  parts.push(table(shared ? ["", "δ"] : ["", "first: how the loss changes with this unit's output", "second: its slope", "third: what comes in", "product"].map((text) => text.replace(/:.*/, "")), rows, shared ? ["sum", total] : ["sum", "", "", "", total]));
+  parts.push(table(shared ? ["row", "δ"] : ["row", "first", "second", "third", "product"], rows, shared ? ["sum", total] : ["sum", "", "", "", total]));
   if (!shared) parts.push(make("p", { class: "soft" }, "First: how the loss changes with this unit's output. Second: the slope of its activation there. Third: what comes in over this weight" + (source === null ? " (1 for a bias)." : ".")));
+  if (layer < nLayers && !shared) parts.push(sumOnward(layer, unit));
   const same = make("p", { class: "numbers" }, "The same gradient: matrices Xᵀδ ");
   same.append(number(it.matrix, "matrix"), ", scalar loops ", number(it.loop, "loop"), ", central difference ", number(it.difference, "difference"), ".");
   parts.push(same);
@@ -172,19 +194,14 @@ function ofWeight(layer, unit, source) {
   return [...parts, update];
 }
 function ofUnit(layer, unit) {
-  const parts = [make("h3", { id: "what" }, named(layer, unit))];
-  if (!layer) return [...parts, make("p", {}, `It passes on ${shown(output(0, unit))} in row ${state.row + 1}.`)];
+  const parts = heading(layer, unit);
+  if (!layer) return [...parts, make("p", {}, `It passes on ${shown(output(0, unit))} in row ${rowName(state.row)}.`)];
   const terms = frame().layers[layer - 1];
   parts.push(make("p", { class: "formula" }, "δ = first · second = ∂E/∂O · ∂O/∂net"));
-  parts.push(table(["", "output", "first", "second", "δ"], data.X.map((_, n) => [`row ${n + 1}`, number(frame().outputs[layer - 1][n][unit - 1], "output"),
+  parts.push(table(["row", "output", "first", "second", "δ"], data.X.map((_, n) => [rowName(n), number(frame().outputs[layer - 1][n][unit - 1], "output"),
     number(terms.first[n][unit - 1], "first"), number(terms.second[n][unit - 1], "second"), number(terms.delta[n][unit - 1], "delta")])));
   if (layer < nLayers) {
-    const onward = frame().layers[layer].delta[state.row].map((of, l) => [of, weightAt(layer + 1, l + 1, unit).w]);
-    const line = make("p", { id: "sum" }, `First in row ${state.row + 1} = Σ δ·w over layer ${layer + 1} = `);
-    onward.slice(0, 12).forEach(([of, w], k) => line.append(k ? " + " : "", number(of, "onward delta"), " · ", number(w, "onward weight")));
-    if (onward.length > 12) line.append(" + ...");
-    line.append(" = ", number(terms.first[state.row][unit - 1], "sum"));
-    parts.push(line);
+    parts.push(sumOnward(layer, unit));
   } else parts.push(make("p", { class: "soft" }, data.folded ? "Loss and output activation are differentiated together: first is ∂E/∂net, and second 1." : "At an output, first is how the loss itself changes with the output."));
   return parts;
 }
@@ -194,15 +211,16 @@ function drawLoss() {
   const svg = at("loss"), wide = room(svg), high = 190, left = 52, bottom = 26, all = data.runs.flatMap((each) => each.losses);
   svg.setAttribute("viewBox", `0 0 ${wide} ${high}`);
   const lastStep = Math.max(1, ...all.map(([step]) => step)), top = Math.max(...all.map(([, loss]) => loss)) || 1;
-  const x = (step) => left + (wide - left - 10) * (step / lastStep), y = (loss) => 8 + (high - bottom - 8) * (1 - loss / top);
+  const x = (step) => left + (wide - left - 10) * (step / lastStep), low = Math.min(...all.map(([, loss]) => loss)), log = low > 0 && top / low > 20;
+  const y = (loss) => 8 + (high - bottom - 8) * (log ? Math.log(top / loss) / Math.log(top / low) : 1 - loss / top);
   const lines = data.runs.map((each, k) => make("polyline", { points: each.losses.map(([step, loss]) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(" "), fill: "none", stroke: k === state.run ? "var(--blue)" : "var(--faint)", "stroke-width": k === state.run ? 2.5 : 1.5 }));
-  const labels = data.runs.length > 1 ? data.runs.map((each) => { const half = (each.losses[0][1] + each.losses.at(-1)[1]) / 2, [step, loss] = each.losses.find(([, value]) => value <= half) || each.losses[0]; return make("text", { x: x(step) + 6, y: y(loss), class: "small left" }, shown(each.learning_rate)); }) : [];
+  const labels = data.runs.length > 1 ? data.runs.map((each) => { const [step, loss] = each.losses.at(-1); return make("text", { x: x(step) - 22, y: Math.min(high - bottom - 3, y(loss) - 5), class: "small" }, shown(each.learning_rate)); }) : [];
   const now = frame();
-  svg.replaceChildren(make("line", { x1: left, x2: wide - 10, y1: y(0), y2: y(0), stroke: "var(--faint)" }), make("text", { x: left - 24, y: y(top) + 8, class: "small" }, shown(Number(top.toPrecision(3)))),
-    make("text", { x: left - 24, y: y(0) + 3, class: "small" }, "0"), make("text", { x: x(lastStep) - 20, y: high - 6, class: "small" }, `step ${lastStep}`), make("text", { x: left, y: high - 6, class: "small" }, "0"),
+  svg.replaceChildren(make("line", { x1: left, x2: wide - 10, y1: high - bottom, y2: high - bottom, stroke: "var(--faint)" }), make("text", { x: left - 24, y: y(top) + 8, class: "small" }, shown(Number(top.toPrecision(3)))),
+    make("text", { x: left - 24, y: high - bottom + 3, class: "small" }, log ? shown(Number(low.toPrecision(2))) : "0"), make("text", { x: x(lastStep) - 20, y: high - 6, class: "small" }, `step ${lastStep}`), make("text", { x: left, y: high - 6, class: "small" }, "0"),
     ...lines, ...labels, make("circle", { cx: x(now.step), cy: y(now.value), r: 5, fill: "var(--blue)", stroke: "var(--paper)" }));
   svg.setAttribute("aria-label", `The loss falls from ${shown(run().losses[0][1])} to ${shown(run().losses.at(-1)[1])} in ${lastStep} steps; now ${shown(now.value)} at step ${now.step}.`);
-  at("losstext").replaceChildren(`Before step ${now.step + 1} the loss is `, number(now.value, "value"), `. Click the curve to go there.${data.runs.length > 1 ? " Each curve bears its learning rate; the blue one is chosen." : ""}`);
+  at("losstext").replaceChildren(`${log ? "On a logarithmic scale. " : ""}At step ${now.step} the loss is `, number(now.value, "value"), `. Click the curve to go there.${data.runs.length > 1 ? " Each curve bears its learning rate; the blue one is chosen." : ""}`);
   svg.onclick = (event) => { const box = svg.getBoundingClientRect(), step = ((event.clientX - box.left) / box.width * wide - left) / (wide - left - 10) * lastStep; go(nearestFrame(step)); };
 }
 function nearestFrame(step) {
@@ -212,11 +230,15 @@ function nearestFrame(step) {
 function drawFindings() {
   const largest = (each) => each.kind === "largest";
   const found = [...frame().findings.filter((each) => !largest(each)), ...frame().findings.filter(largest)];
-  const items = found.map((each) => {
+  const items = found.map((each, k) => {
     const button = make("button", { type: "button", "data-kind": each.kind }, each.text);
     button.addEventListener("click", () => {
       const unit = each.unit || 1, place = each.kind === "largest" ? { layer: each.layer, unit, source: each.source } : { layer: each.layer, unit };
+      state.row = Math.max(0, Math.min(nRows - 1, each.row - data.first_row));
+      at("row").value = state.row;
       choose(place);
+      at("findings").querySelectorAll("button")[k].focus({ preventScroll: true });
+      at("chainhead").scrollIntoView({ block: "nearest" });
     });
     return make("li", {}, button);
   });
@@ -284,14 +306,16 @@ function walk(by) {
   else state.stage = Math.max(0, Math.min(n - 1, state.stage + by));
   drawNetwork();
 }
-at("lead").textContent = `${widths.join("-")}, ${data.network.activations.join(" and ")}; ${data.loss}, ${nRows} row${nRows > 1 ? "s" : ""}; ${run().losses.at(-1)[0].toLocaleString("en")} steps by ${data.optimizer.name}.`;
+const kinds = new Set(data.network.activations);
+at("lead").textContent = `A ${widths.join("-")} network of ${kinds.size === 1 ? `${[...kinds][0]} units` : `units ${data.network.activations.join(", ")} by layer`}, ${nRows} row${nRows > 1 ? "s" : ""}, loss ${data.loss}, ${run().losses.at(-1)[0].toLocaleString("en")} steps of gradient descent on all rows at once.`;
+at("lossword").textContent = data.loss === "half_squared_error" ? "The loss: the sum over rows and outputs of (y − p)² / 2, y the target and p the output." : `The loss, ${data.loss}: as backprop_xp.losses defines it, over all rows.`;
 data.runs.forEach((each, k) => {
   const input = make("input", { type: "radio", name: "run", value: k });
   input.checked = k === 0;
   input.addEventListener("change", () => { const step = frame().step; state.run = k; at("slider").max = run().frames.length - 1; go(nearestFrame(step)); });
   at("runs").append(make("label", {}, input, ` ${shown(each.learning_rate)}`));
 });
-data.X.forEach((x, n) => at("row").append(make("option", { value: n }, `${n + 1}: (${x.slice(0, 4).map(shown).join(", ")}${x.length > 4 ? ", …" : ""}) → ${data.Y[n].map(shown).join(", ")}`)));
+data.X.forEach((x, n) => at("row").append(make("option", { value: n }, `${rowName(n)}: (${x.slice(0, 4).map((value) => shown(value)).join(", ")}${x.length > 4 ? ", …" : ""}) → ${data.Y[n].map((value) => shown(value)).join(", ")}`)));
 at("slider").max = run().frames.length - 1;
 at("slider").addEventListener("input", () => go(Number(at("slider").value)));
 at("row").addEventListener("change", () => { state.row = Number(at("row").value); draw(); });
@@ -301,7 +325,7 @@ at("onward").addEventListener("click", () => walk(1));
 at("back").addEventListener("click", () => walk(-1));
 at("whole").addEventListener("click", () => walk(0));
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select, button") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input[type=radio], select, button, summary") || (event.target.matches("input") && event.key !== " ") || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === " ") { event.preventDefault(); play(!state.playing); }
   if (event.key === "ArrowRight") go(state.frame + 1);
   if (event.key === "ArrowLeft") go(state.frame - 1);
