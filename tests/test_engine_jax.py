@@ -118,7 +118,7 @@ def donated(request, monkeypatch):
 @pytest.fixture
 def nothing_compiled(monkeypatch, jax):
     monkeypatch.setattr(module, "_COMPILED", {})
-    monkeypatch.setattr(module, "_TRACED", {})
+    monkeypatch.setattr(module, "_RECORDED", {})
 
 
 @pytest.mark.parametrize("lib", [None, "jax"])
@@ -221,29 +221,32 @@ def test_a_brief_epoch_is_one_call_from_the_first_on_and_the_same_bits(nothing_c
     assert_trees_close(brief, by_steps, rtol=0)
 
 
-def test_a_step_is_traced_once_for_all_engines_of_its_settings(nothing_compiled, monkeypatch):
-    """Each fit has an engine of its own."""
-    step, params, opt_state, X, Y, weight, batches = problem("weights")
-    traced = []
+def test_a_step_is_compiled_once_for_all_engines_of_its_settings(nothing_compiled, monkeypatch, jax):
+    """Each fit has an engine of its own. What a loss of the user's own reads from outside may change between them."""
+    _, params, opt_state, X, Y, weight, batches = problem("weights")
+    outside = {"scale": 1.0}
 
-    def counted(*arguments):
-        traced.append(1)
-        return step(*arguments)
+    def head(z, Y, weight, xp):
+        return outside["scale"] * xp.sum((z - Y) ** 2), 2.0 * outside["scale"] * (z - Y)
+
+    step, lowered, real = make_step(CLASSIFIER, head, adam(0.01)), [], module.Jax._compiled
+    monkeypatch.setattr(module.Jax, "_compiled", lambda *given: lowered.append(1) or real(*given))
 
     def run(engine):
-        return engine.run(counted, params, opt_state, X, Y, batches(0), weight=weight)
+        return engine.run(step, params, opt_state, X, Y, batches(0), weight=weight)
 
     first = run(Jax())
-    n_traced = len(traced)
-    assert n_traced >= 2  # full batches, and the short one
+    assert len(lowered) == 2  # full batches, and the short one
     assert_trees_close(run(Jax()), first, rtol=0)
-    assert len(traced) == n_traced
+    assert len(lowered) == 2
     run(Jax(precision="tf32"))
-    assert len(traced) > n_traced
-    n_traced = len(traced)
+    assert len(lowered) == 4
+    outside["scale"] = 5.0
+    assert_same(run(Jax()), run(eager.Eager()))
+    assert len(lowered) == 6
     monkeypatch.setattr(module, "_DONATED", 0)
-    assert_same(run(Jax()), first)
-    assert len(traced) > n_traced
+    assert_same(run(Jax()), run(eager.Eager()))
+    assert len(lowered) == 8
 
 
 def test_a_step_that_holds_arrays_is_compiled_for_itself(nothing_compiled, jax):
@@ -268,7 +271,7 @@ def test_few_programs_are_kept(nothing_compiled, monkeypatch):
     monkeypatch.setattr(module, "_KEPT", 2)
     for name in ("sgd", "nesterov"):
         trajectory(Jax(), name, 1)
-    assert len(module._COMPILED) == len(module._TRACED) == 2
+    assert len(module._COMPILED) == len(module._RECORDED) == 2
     again = Jax()
     trajectory(again, "nesterov", 1)
     assert again.n_compiled == 0

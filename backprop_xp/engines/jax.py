@@ -14,6 +14,7 @@ from backprop_xp import backends
 from backprop_xp.batches import IndexBatches
 from backprop_xp.engines import silent
 from backprop_xp.engines.interrupts import deferred_interrupts
+from backprop_xp.engines.tracing import of_step
 from backprop_xp.errors import InputError, StopTraining, lookup
 
 Array = Any
@@ -40,8 +41,8 @@ _BRIEF, _A_STEP = 2**22, 2**10
 
 # What was compiled in this process, by what it was compiled from: another fit of an equal network compiles nothing.
 _COMPILED: dict[Any, Program] = {}
-# The same with the very step that was traced, by its id: another fit of a trainer does not trace it again, some 20 ms.
-_TRACED: dict[Any, tuple[Program, Any]] = {}
+# The same by the step's own operations, which take 1 ms to record where JAX takes 20: for another fit of a trainer.
+_RECORDED: dict[Any, Program] = {}
 _KEPT = 64
 
 
@@ -208,18 +209,26 @@ class Jax:
         """Return the compiled loop over steps of so many rows for arguments of these shapes."""
         key = rows, form, tuple(map(_form, arguments[2]))
         if key not in self._programs:
-            known = id(self._step), self._precision, self._device, self._donates, key
-            if known in _TRACED:
-                self._programs[key] = _TRACED[known][0]
+            known = self._recorded(rows, arguments), self._precision, self._device, self._donates, key
+            if known in _RECORDED:
+                self._programs[key] = _RECORDED[known]
             else:
                 step = self._step
                 if self._donates and hasattr(step, "between"):
                     step = step.between(_after_the_first)
                 loop = _loop(step, rows, size, form[0], _PRECISIONS[self._precision])
                 self._programs[key], shared = self._compiled(jax, loop, rows, arguments)
-                if shared:
-                    _keep(_TRACED, known, (self._programs[key], self._step))
+                if shared and known[0] != "untraceable":
+                    _keep(_RECORDED, known, self._programs[key])
         return self._programs[key]
+
+    def _recorded(self, rows: int, arguments: tuple[Any, ...]) -> str:
+        """Return what the step does, told by a few characters."""
+        batch = tuple(None if a is None else np.empty((rows, *a.shape[1:]), a.dtype) for a in arguments[2])
+        try:
+            return of_step(self._step, arguments[0], batch)
+        except Exception:  # a step of the user's own may be for JAX alone
+            return "untraceable"
 
     def _compiled(self, jax: Any, loop: Program, rows: int, arguments: tuple[Any, ...]) -> tuple[Program, bool]:
         """Return the compiled loop: one that is there if it was made from the same text, else a new one.

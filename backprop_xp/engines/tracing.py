@@ -5,6 +5,7 @@ that turn a step into something else, a run of calls in place, scalar loops or k
 it themselves.
 """
 
+import hashlib
 import itertools
 import math
 import operator
@@ -365,3 +366,38 @@ def _needed(results: Sequence[Value]) -> list[Value]:
             found[x.number] = x
             waiting.extend(x.inputs)
     return [found[n] for n in sorted(found) if found[n].op not in ("input", "constant")]
+
+
+def of_step(step: Callable[..., Any], state: Any, batch: Any) -> str:
+    """Return the fingerprint of a step: of all the operations that it does, whatever it was made from.
+
+    Parameters
+    ----------
+    step : function (params, opt_state, X, Y, weight) -> (params, opt_state, loss)
+    state : (params, opt_state)
+    batch : (X, Y, weight or None)
+
+    Returns
+    -------
+    str
+        "untraceable" if the step does what cannot be recorded: nothing is known of it then.
+    """
+    try:
+        trace = Trace(step, state, batch)
+    except TracingError:
+        return "untraceable"
+    inputs: list[Value] = [*trace.state, *trace.batch]
+    numbers = {x.number: place for place, x in enumerate(inputs)}
+
+    def described(x: Value) -> str:
+        if x.op == "constant":
+            return repr((x.op, x.shape, x.dtype.str, x.detail))
+        return f"v{numbers[x.number]}"
+
+    lines = []
+    for x in trace.operations:
+        operands = ", ".join(map(described, x.inputs))
+        numbers[x.number] = len(numbers)
+        lines.append(f"{described(x)} = {x.op}({operands}) {x.shape} {x.dtype.str} {x.detail!r}")
+    lines.append(", ".join(map(described, [*trace.new_state, trace.loss])))
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
