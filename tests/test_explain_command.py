@@ -81,6 +81,11 @@ def test_a_model_files_row(capsys):
     (["xor", "--row", "5"], "--row must be one of 1 to 4, not 5"),
     (["xor", "--step", "-1"], "--step must be at least 0, not -1"),
     (["xor", "--learning-rate", "0"], "--learning-rate must be a positive number, not 0"),
+    (["xor", "--json", "--unit", "layer 1, unit 1"], "--json prints every weight and unit"),
+    (["xor", "--unit", f"layer {'1' * 5000}, unit 1"], "--unit must be such as"),
+    (["x" * 5000], "is neither a file nor a small system"),
+    (["two-by-two", "--learning-rate", "1.7e308", "--step", "50", "--json"], "some of the numbers are not finite"),
+    (["two-by-two", "--learning-rate", "1.7e308", "--html", "a.html"], "some of the numbers are not finite"),
     (["xor", "--data", "rows.csv"], "xor has its own data: leave out --data and --target"),
 ])  # fmt: skip
 def test_what_it_refuses(given, message, capsys):
@@ -95,3 +100,29 @@ def test_a_model_file_needs_rows_and_has_no_steps(capsys):
     assert "a model file holds no rows: give --data FILE" in capsys.readouterr().err
     assert cli.run(["explain", "model.safetensors", "--data", "iris", "--step", "3"]) == 2
     assert "--step is for the small systems" in capsys.readouterr().err
+
+
+def test_a_losss_setting_is_the_trained_ones(capsys):
+    arguments = ["--epochs", "2", "--hidden", "4", "--loss", "huber:0.1"]
+    assert cli.run(["train", "diabetes", *arguments]) == 0
+    capsys.readouterr()
+    read = json.loads(explained(capsys, "model.safetensors", "--data", "diabetes", "--row", 1, "--json"))
+    error = read["outputs"][-1][0][0] - read["Y"][0][0]
+    assert read["value"] == pytest.approx(0.1 * (abs(error) - 0.05))
+    model = bx.load("model.safetensors")
+    from dataclasses import replace
+
+    replace(model, extra={key: value for key, value in model.extra.items() if key != "loss_setting"}).save("old")
+    assert cli.run(["explain", "old", "--data", "diabetes"]) == 2
+    assert "does not say by what setting of huber" in capsys.readouterr().err
+
+
+def test_nothing_that_is_read_is_overwritten(capsys):
+    assert cli.run(["train", "iris", "--epochs", "1", "--hidden", "4", "--output", "m.html"]) == 0
+    assert cli.run(["explain", "m.html", "--data", "iris", "--row", "1", "--html", "m.html"]) == 2
+    assert "are the same file" in capsys.readouterr().err
+    assert bx.load("m.html").network.widths == (4, 4, 3)
+    assert cli.run(["explain", "m.html", "--data", "iris", "--row", "1", "--html", "p.html"]) == 0
+    given = ["--row", "1", "--html", "p.html", "--learning-rate", "0.1,0.5"]
+    assert cli.run(["explain", "m.html", "--data", "iris", *given]) == 2
+    assert "several learning rates are for the page of a small system" in capsys.readouterr().err

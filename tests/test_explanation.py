@@ -256,3 +256,32 @@ def test_arrays_of_any_library(other):
     moved = tuple((there(W), there(b)) for W, b in params)
     it = explain(network, moved, there(X), there(Y), "squared_error", optimizer=rule, opt_state=rule.init(moved))
     assert it.to_json() == expected.to_json()
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"Y": np.array([7, -1])}, "labels"),
+    ({"X": np.array([[np.nan, 0.0], [0.0, 0.0]])}, "NaN|infin|finite"),
+    ({"X": np.zeros((0, 2)), "Y": np.zeros(0, int)}, "has no rows"),
+    ({"X": np.zeros((2, 3))}, "must be .n_samples, 2."),
+    ({"sample_weight": np.zeros(2)}, "not all 0"),
+    ({"sample_weight": np.ones(3)}, "sample_weight must be"),
+])  # fmt: skip
+def test_data_that_do_not_fit_are_refused_as_the_trainer_does(given, message):
+    network = bx.Network((2, 3, 3), output="softmax")
+    settings = {"X": np.zeros((2, 2)), "Y": np.array([0, 1]), **given}
+    X, Y = settings.pop("X"), settings.pop("Y")
+    with pytest.raises(bx.InputError, match=message):
+        explain(network, bx.init(network), X, Y, "cross_entropy", **settings)
+    stacked = tuple((np.stack([W, W]), np.stack([b, b])) for W, b in bx.init(network))
+    with pytest.raises(bx.InputError, match="one network"):
+        explain(network, stacked, np.zeros((2, 2)), np.array([0, 1]), "cross_entropy")
+
+
+def test_the_loops_stand_beside_only_what_they_compute():
+    network, params, X, Y, _ = problem("half_squared_error", "sigmoid", "sigmoid")
+    doubled = explain(network, params, X, Y, "half_squared_error", sample_weight=np.full(len(X), 2.0))
+    assert doubled.weight(1, 1, 1).loop is None
+    alike = explain(network, params, X, Y, "squared_error", sample_weight=np.full(len(X), 2.0))
+    assert alike.weight(1, 1, 1).loop == pytest.approx(alike.weight(1, 1, 1).matrix, rel=1e-12)
+    own = LOSSES["squared_error"]._replace(gradient=lambda P, Y, xp: 3.0 * (P - Y))
+    assert explain(network, params, X, Y, own).weight(1, 1, 1).loop is None

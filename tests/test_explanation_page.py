@@ -267,7 +267,7 @@ def test_what_is_kept_of_a_run():
     (["xor", "--html", "page.txt"], "--html 'page.txt' must end in .html or .htm"),
     (["xor", "--html", "p.html", "--row", "2"], "the page of a small system shows every row"),
     (["xor", "--html", "p.html", "--json"], "leave out --weight, --unit and --json"),
-    (["xor", "--learning-rate", "0.1,0.5"], "several learning rates are for --html"),
+    (["xor", "--learning-rate", "0.1,0.5"], "several learning rates are for the page of a small system"),
     (["xor", "--html", "p.html", "--learning-rate", "0.1,x"], "--learning-rate must be a number, or several"),
 ])  # fmt: skip
 def test_what_it_refuses(given, message, capsys, tmp_path, monkeypatch):

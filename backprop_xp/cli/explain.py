@@ -1,10 +1,14 @@
 """explain: the chain rule with the numbers of a network."""
 
 import json
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from backprop_xp import display, flags
@@ -17,6 +21,7 @@ from backprop_xp.explanation.page import written
 from backprop_xp.explanation.recording import Recording, at_rest, record
 from backprop_xp.explanation.systems import LOSS, SYSTEMS
 from backprop_xp.files import write_output
+from backprop_xp.losses import LOSSES
 from backprop_xp.model import load as load_model
 from backprop_xp.optimizers import sgd
 from backprop_xp.step import make_step
@@ -43,7 +48,9 @@ def explain(
         str | None, typer.Option(help="For a model file: the rows, with their targets; as for evaluate.")
     ] = None,
     target: options.TargetOption = None,
-    row: Annotated[int | None, typer.Option(help="Of the data, from 1: the loss of that row alone.")] = None,
+    row: Annotated[
+        int | None, typer.Option(help="The loss of that row alone: from 1, rows without a target left out.")
+    ] = None,
     learning_rate: Annotated[
         str | None,
         typer.Option(help="Of the update; for --html several: 0.1,0.5,2. Default: the system's; 0.1."),
@@ -71,13 +78,16 @@ def explain(
     flags.at_least("--step", step or 0, 0)
     flags.output_file("--html", page, (".html", ".htm"))
     rates = [] if learning_rate is None else _rates(learning_rate)
-    if len(rates) > 1 and page is None:
-        raise InputError("several learning rates are for --html: give one, or --html PAGE")
-    of_file = Path(what).is_file()
+    of_file = what not in SYSTEMS and os.path.isfile(what)  # which is False for what cannot be a file's name
+    flags.all_different({"WHAT": what if of_file else None, "--data": data, "--html": page})
     if not of_file and what not in SYSTEMS:
         raise InputError(f"{what!r} is neither a file nor a small system{nearest(what, SYSTEMS)}")
     if of_file and step is not None:
         raise InputError("--step is for the small systems: a model file holds the end of its training")
+    if len(rates) > 1 and (page is None or of_file):
+        raise InputError("several learning rates are for the page of a small system: give one, or --html PAGE")
+    if as_json and (weight is not None or unit is not None):
+        raise InputError("--json prints every weight and unit: leave out --weight and --unit")
     if not of_file and (data is not None or target is not None):
         raise InputError(f"{what} has its own data: leave out --data and --target")
     if page is not None and (weight is not None or unit is not None or as_json):
@@ -96,7 +106,9 @@ def explain(
             )
         return _written(page, f"{Path(what).name} on {data}", [at_rest(it)])
     if as_json:
-        print(json.dumps(it.to_json()))
+        with _finite():
+            printed = json.dumps(it.to_json(), allow_nan=False)
+        print(printed)
         return 0
     if weight is None and unit is None:
         display.out.print(str(it))
@@ -122,10 +134,21 @@ def _recorded(name: str, n_steps: int | None, rates: list[float], page: Path) ->
 
 
 def _written(page: Path, title: str, recordings: list[Recording]) -> int:
-    content = written(title, recordings).encode()
+    with _finite():
+        content = written(title, recordings).encode()
     write_output(page, content)
     display.out.print(f"{page} written, {len(content) / 2**20:.2f} MiB: open it in a browser")
     return 0
+
+
+@contextmanager
+def _finite() -> Iterator[None]:
+    """JSON has no infinity; what it is asked to write of one is the user's to mend."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
+    except ValueError:
+        raise InputError("some of the numbers are not finite: try a lower --learning-rate, or fewer steps") from None
 
 
 def _rates(given: str) -> list[float]:
@@ -136,6 +159,7 @@ def _rates(given: str) -> list[float]:
     return [flags.positive("--learning-rate", rate) for rate in rates]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a rate too high shows in the numbers
 def _of_system(name: str, n_steps: int, row: int | None, rates: list[float]) -> Explanation:
     system = SYSTEMS[name]()
     rule = sgd(rates[0] if rates else system.learning_rate)
@@ -155,11 +179,19 @@ def _of_model(file: str, data: str | None, target: str | None, row: int | None, 
         raise InputError("a model file holds no rows: give --data FILE with the inputs and targets to explain")
     model = load_model(file)
     X, values = encoded(model, data, target, need_target=True)
-    assert model.target is not None
+    assert model.target is not None  # or encoded() refuses
     rows = _rows(row, len(X))
     Y = model.target.encode(values)[rows]
+    loss = LOSSES[model.loss]
+    if loss.parameter is not None:
+        setting = model.extra.get("loss_setting")
+        if not isinstance(setting, float | int):
+            raise InputError(
+                f"the model file does not say by what setting of {model.loss} it was trained: train it again"
+            )
+        loss = flags.loss(f"{model.loss}:{setting}")
     rule = sgd(rates[0] if rates else 0.1)
-    return explained(model.network, model.params, X[rows], Y, model.loss, optimizer=rule, first_row=row or 1)
+    return explained(model.network, model.params, X[rows], Y, loss, optimizer=rule, first_row=row or 1)
 
 
 def _rows(row: int | None, n_rows: int) -> slice:
@@ -170,7 +202,7 @@ def _rows(row: int | None, n_rows: int) -> slice:
     return slice(row - 1, row)
 
 
-_PLACE = re.compile(r"\s*layer\s*(\d+)\s*,\s*unit\s*(\d+)\s*,\s*(?:from\s*(\d+)|bias)\s*")
+_PLACE = re.compile(r"\s*layer\s*(\d{1,9})\s*,\s*unit\s*(\d{1,9})\s*,\s*(?:from\s*(\d{1,9})|bias)\s*")
 
 
 def _place(given: str, flag: str) -> tuple[int, int, int | None]:

@@ -100,7 +100,9 @@ def train(
     )  # fmt: skip
     for line in reporting.opening(source, job, trainer):
         display.out.print(line)
-    described = {"data": source.name, "target": source.target_name, "dropped": list(drop or ())}
+    described: dict[str, Any] = {"data": source.name, "target": source.target_name, "dropped": list(drop or ())}
+    if job.loss.parameter is not None:
+        described["loss_setting"] = job.loss.parameter
     try:
         seconds = _fitted(trainer, job, resume)
     finally:  # what was trained is kept whatever ended training

@@ -81,8 +81,12 @@ def encoded(model: Model, data: str, target: str | None, *, need_target: bool) -
     """
     if model.preprocessing is None:
         raise InputError("this model was saved by the library, without preprocessing: use backprop_xp.load in Python")
+    if need_target and model.target is None:
+        raise InputError("the model file does not say what its outputs stand for: only predict can use it")
     encoder = encoder_from_json(model.preprocessing)
     source = load(data, target or model.extra.get("target"), need_target=need_target)
+    for note in source.notes:
+        print(note, file=sys.stderr)
     if isinstance(encoder, TableEncoder) and hasattr(source.inputs, "column_names"):
         ignored = [name for name in encoder.extra(source.inputs) if name not in model.extra.get("dropped", ())]
         if ignored:

@@ -32,6 +32,7 @@ class Recording(NamedTuple):
     explanations: list[Explanation]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a rate too high shows as a loss that is not finite
 def record(system: System, n_steps: int, learning_rate: float | None = None, n_kept: int = 120) -> Recording:
     """Train a system, and explain it at steps that lie close together at the beginning.
 

@@ -75,6 +75,10 @@ class Updates:
     clip: float
     multipliers: Multipliers | None
 
+    def is_fixed(self, layer: int, bias: bool) -> bool:
+        """Tell whether a layer's W (or b) is not trained; the layer counts from 0."""
+        return self.multipliers is not None and not self.multipliers[layer][1 if bias else 0]
+
     def of_weight(self, params: Params, gradient: Params, layer: int, bias: bool, place: tuple[int, int]) -> Update:
         """Return the update of one weight.
 

@@ -25,8 +25,8 @@ def written(title: str, recordings: Sequence[Recording]) -> str:
     recordings : sequence of Recording
         Runs of one system by different learning rates.
     """
-    # "</" would end the script that the data stand in.
-    data = json.dumps(contents(title, recordings), separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    # "</" would end the script that the data stand in, and "<!--" keep it from its end.
+    data = json.dumps(contents(title, recordings), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     parts = {"title": html.escape(title), "style": _file("page.css"), "script": _file("page.js"), "data": data}
     page = _file("page.html")
     for name, text in parts.items():
@@ -49,7 +49,8 @@ def contents(title: str, recordings: Sequence[Recording]) -> dict[str, Any]:
         "Y": whole["Y"],
         "first_row": first.first_row,
         "folded": first.layers[-1].folded,
-        "bounds": [low, high] if first.network.widths[0] == 2 else None,
+        "fixed": [first.updates.is_fixed(row["layer"] - 1, row["source"] is None) for row in whole["weights"]],
+        "bounds": [low, high] if _has_surface(first) else None,
         "grid": _GRID,
         "runs": [
             {
@@ -81,10 +82,15 @@ def _frame(step: int, it: Explanation, low: list[float], high: list[float]) -> d
         weight = it.weight(row["layer"], row["unit"], row["source"])
         numbers = [row["w"], weight.gradient, weight.matrix, weight.loop, weight.difference, row["after"]]
         frame["weights"].append(numbers)
-    if it.network.widths[0] == 2:
+    if _has_surface(it):
         shades = np.clip(surface(it, low, high, _GRID) * 255, 0, 255).round().astype(np.uint8)
         frame["surface"] = base64.b64encode(shades.tobytes()).decode()
     return frame
+
+
+def _has_surface(it: Explanation) -> bool:
+    """Tell whether there are two inputs, and outputs from 0 to 1."""
+    return it.network.widths[0] == 2 and it.network.output in ("sigmoid", "softmax")
 
 
 def _bounds(it: Explanation) -> tuple[list[float], list[float]]:

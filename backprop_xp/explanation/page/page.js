@@ -188,7 +188,7 @@ function ofWeight(layer, unit, source) {
   same.append(number(it.matrix, "matrix"), ", scalar loops ", number(it.loop, "loop"), ", central difference ", number(it.difference, "difference"), ".");
   parts.push(same);
   const moved = it.after - it.w, update = make("p", { class: "numbers", id: "update" });
-  if (it.after === it.w && it.gradient !== 0) update.append("It is not trained: it stays ", number(it.w, "w"), ".");
+  if (data.fixed[places.get(placeKey(layer, shared ? 1 : unit, source))]) update.append("It is not trained: it stays ", number(it.w, "w"), ".");
   else update.append("Update: w ← w − learning rate · gradient = ", number(it.w, "w"), " − ", number(run().learning_rate, "rate"), " · ", number(it.gradient, "g"), " = ", number(it.after, "after"),
     moved === 0 ? ": it does not move." : `: it ${moved > 0 ? "grows" : "falls"} by ${shown(Math.abs(moved))}, because the loss ${it.gradient > 0 ? "grows" : "falls"} when it grows.`);
   return [...parts, update];
