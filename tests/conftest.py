@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ import pytest
 
 from backprop_xp import backends
 from backprop_xp.errors import InputError
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: the tests of Ctrl-C want it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LIBRARIES = ["numpy", "array_api_strict", "jax", "torch", pytest.param("cupy", marks=pytest.mark.gpu)]
 DEVICES = {"array_api_strict": "device1", "cupy": "cuda"}

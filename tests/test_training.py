@@ -529,6 +529,6 @@ def test_what_a_fit_needed_is_let_go_of_however_it_ends(tmp_path, engine, error)
         with contextlib.suppress(RuntimeError), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "training was interrupted")
             trainer.fit(*iris())
-        assert not [each for each in gc.get_objects() if isinstance(each, Run | Progress)]
+        assert not [each for each in gc.get_objects() if type(each) in (Run, Progress)]
     finally:
         gc.enable()
