@@ -379,10 +379,15 @@ def loss_head(network: Network, loss: str | Loss) -> Head:
 
 
 def clip(grads: Params, norm: float, xp: Any) -> Params:
-    """Return the gradients times min(1, norm / their Euclidean norm over all parameters of a model)."""
-    square = sum(xp.sum(g * g, axis=(-2, -1), keepdims=True) for layer in grads for g in layer if g is not None)
-    factor = norm / xp.maximum(xp.sqrt(square), norm)
+    """Return the gradients times `clip_factor`."""
+    factor = clip_factor(grads, norm, xp)
     return tuple((dW * factor, None if db is None else db * factor) for dW, db in grads)
+
+
+def clip_factor(grads: Params, norm: float, xp: Any) -> Array:
+    """Return min(1, norm / the gradients' Euclidean norm over all parameters of a model), (..., 1, 1)."""
+    square = sum(xp.sum(g * g, axis=(-2, -1), keepdims=True) for layer in grads for g in layer if g is not None)
+    return norm / xp.maximum(xp.sqrt(square), norm)
 
 
 def squared_norm(params: Params, xp: Any) -> Array:

@@ -1,7 +1,6 @@
 """The chain rule with a network's own numbers: where each weight's gradient comes from, and the update it makes."""
 
 import importlib
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from backprop_xp.losses import LOSSES, TINY, Loss, targets
 from backprop_xp.namespaces import NUMPY
 from backprop_xp.network import Network, Params, forward, init
 from backprop_xp.optimizers import Multipliers, Optimizer, OptimizerState, sgd
-from backprop_xp.step import make_gradient, make_step
+from backprop_xp.step import clip_factor, make_gradient, make_step
 from backprop_xp.training_data import prepared
 
 # Up to so many products of a sample with a weight the scalar loops are run beside: some seconds.
@@ -330,10 +329,7 @@ def explain(
 
     after, state_after, value = step.between(seen)(params, state, X, Y, weight)
     penalty = float(l2 / (len(X) if weight is None else weight.sum()) if l2_per_batch else l2)
-    clipping = 1.0
-    if clip_norm is not None:
-        squares = sum(float((g * g).sum()) for layer in whole for g in layer if g is not None)
-        clipping = min(1.0, clip_norm / math.sqrt(squares)) if squares else 1.0
+    clipping = 1.0 if clip_norm is None else float(clip_factor(whole, clip_norm, NUMPY)[0, 0])
     return Explanation(
         network, params, loss, float(value), X, Y, outputs,
         terms_of(network, params, loss, X, Y, shares),
