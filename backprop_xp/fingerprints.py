@@ -6,9 +6,6 @@ from typing import Any
 import numpy as np
 
 from backprop_xp import backends
-from backprop_xp.engines.tracing import of_step
-
-__all__ = ["of_arrays", "of_step"]
 
 Array = Any
 

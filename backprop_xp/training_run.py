@@ -16,7 +16,7 @@ from backprop_xp.callbacks import Record, batch_listener, tell
 from backprop_xp.checkpoints import Folder, Progress
 from backprop_xp.early_stopping import Best
 from backprop_xp.engines.interrupts import deferred_interrupts, terminable
-from backprop_xp.engines.tracing import leaves
+from backprop_xp.engines.tracing import leaves, of_step
 from backprop_xp.errors import DivergedError, InputError, StopTraining
 from backprop_xp.metrics import higher_is_better
 from backprop_xp.network import Params
@@ -123,7 +123,7 @@ class Run:
             "validation data": [fingerprints.of_arrays(*(self._validation or ()))],
             "first parameters": [fingerprints.of_arrays(*leaves(begun.params))],
             "optimizer, its schedule or the loss": [
-                fingerprints.of_step(trainer.step, (begun.params, begun.opt_state), batch),
+                of_step(trainer.step, (begun.params, begun.opt_state), batch),
                 fingerprints.of_arrays(*leaves(begun.opt_state)),
             ],
         }

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import backprop_xp as bx
-from backprop_xp import backends, checkpoints, cli, files, fingerprints
+from backprop_xp import backends, checkpoints, cli, files
 from backprop_xp.callbacks import Callback, JsonLines
+from backprop_xp.engines.tracing import of_step
 from backprop_xp.errors import DivergedError, InputError, StopTraining
 
 ENGINES = ["eager", "jax", "torch", "loops"]
@@ -392,9 +393,9 @@ def test_steps_that_read_other_columns_have_other_fingerprints():
         return lambda params, state, X, Y, weight: (params, state, (X[..., column] * 2.0)[..., 0, 0])
 
     given = (np.ones((3, 2)), None), (np.ones((4, 3)), np.ones(4), None)
-    prints = [fingerprints.of_step(step_of(slice(k, k + 1)), *given) for k in (0, 1, 0)]
+    prints = [of_step(step_of(slice(k, k + 1)), *given) for k in (0, 1, 0)]
     assert prints[0] == prints[2] != prints[1]
-    assert fingerprints.of_step(lambda *given: float(given[2]), *given) == "untraceable"
+    assert of_step(lambda *given: float(given[2]), *given) == "untraceable"
 
 
 def test_a_log_is_continued(tmp_path):
