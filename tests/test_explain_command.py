@@ -1,6 +1,8 @@
 """backprop-xp explain: the small systems and model files, as text and JSON, and what it refuses."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,8 +112,6 @@ def test_a_losss_setting_is_the_trained_ones(capsys):
     error = read["outputs"][-1][0][0] - read["Y"][0][0]
     assert read["value"] == pytest.approx(0.1 * (abs(error) - 0.05))
     model = bx.load("model.safetensors")
-    from dataclasses import replace
-
     replace(model, extra={key: value for key, value in model.extra.items() if key != "loss_setting"}).save("old")
     assert cli.run(["explain", "old", "--data", "diabetes"]) == 2
     assert "does not say by what setting of huber" in capsys.readouterr().err
@@ -126,3 +126,27 @@ def test_nothing_that_is_read_is_overwritten(capsys):
     given = ["--row", "1", "--html", "p.html", "--learning-rate", "0.1,0.5"]
     assert cli.run(["explain", "m.html", "--data", "iris", *given]) == 2
     assert "several learning rates are for the page of a small system" in capsys.readouterr().err
+
+
+def test_a_file_with_a_systems_name_does_not_hide_it(capsys):
+    Path("xor").write_text("")
+    assert explained(capsys, "xor").startswith("2-2-1")
+
+
+def test_rows_without_a_target_are_told_of(capsys):
+    lines = [f"{k},{k % 3},{k * 2}" for k in range(30)]
+    Path("rows.csv").write_text("\n".join(["a,b,y", *lines]) + "\n")
+    arguments = ["--target", "y", "--task", "regression", "--epochs", "1", "--hidden", "4"]
+    assert cli.run(["train", "rows.csv", *arguments]) == 0
+    Path("gaps.csv").write_text("a,b,y\n1,2,10\n7,7,\n2,0,44\n")
+    capsys.readouterr()
+    assert cli.run(["explain", "model.safetensors", "--data", "gaps.csv", "--row", "2"]) == 0
+    assert "1 of 3 rows dropped: their target 'y' is missing" in capsys.readouterr().err
+
+
+def test_a_model_without_a_target_is_refused(capsys):
+    assert cli.run(["train", "iris", "--epochs", "1", "--hidden", "4"]) == 0
+    replace(bx.load("model.safetensors"), target=None).save("bare")
+    for command in (["explain", "bare", "--data", "iris"], ["evaluate", "bare", "iris"]):
+        assert cli.run(command) == 2
+        assert "does not say what its outputs stand for" in capsys.readouterr().err

@@ -18,13 +18,12 @@ from backprop_xp.errors import InputError, nearest
 from backprop_xp.explanation import Explanation, text
 from backprop_xp.explanation import explain as explained
 from backprop_xp.explanation.page import written
-from backprop_xp.explanation.recording import Recording, at_rest, record
-from backprop_xp.explanation.systems import LOSS, SYSTEMS
+from backprop_xp.explanation.recording import Recording, at_rest, explained_step, record, trained
+from backprop_xp.explanation.systems import SYSTEMS
 from backprop_xp.files import write_output
 from backprop_xp.losses import LOSSES
 from backprop_xp.model import load as load_model
 from backprop_xp.optimizers import sgd
-from backprop_xp.step import make_step
 
 _PAGE_ROWS, _PAGE_WEIGHTS = 32, 20_000
 
@@ -80,48 +79,72 @@ def explain(
     rates = [] if learning_rate is None else _rates(learning_rate)
     of_file = what not in SYSTEMS and os.path.isfile(what)  # which is False for what cannot be a file's name
     flags.all_different({"WHAT": what if of_file else None, "--data": data, "--html": page})
-    if not of_file and what not in SYSTEMS:
+    if of_file:
+        _refuse([
+            (step is not None, "--step is for the small systems: a model file holds the end of its training"),
+            (len(rates) > 1, "several learning rates are for the page of a small system: give one"),
+        ])  # fmt: skip
+    elif what in SYSTEMS:
+        _refuse([
+            (data is not None or target is not None, f"{what} has its own data: leave out --data and --target"),
+            (
+                len(rates) > 1 and page is None,
+                "several learning rates are for the page of a small system: give one, or --html PAGE",
+            ),
+            (row is not None and page is not None, "the page of a small system shows every row: leave out --row"),
+        ])  # fmt: skip
+    else:
         raise InputError(f"{what!r} is neither a file nor a small system{nearest(what, SYSTEMS)}")
-    if of_file and step is not None:
-        raise InputError("--step is for the small systems: a model file holds the end of its training")
-    if len(rates) > 1 and (page is None or of_file):
-        raise InputError("several learning rates are for the page of a small system: give one, or --html PAGE")
-    if as_json and (weight is not None or unit is not None):
-        raise InputError("--json prints every weight and unit: leave out --weight and --unit")
-    if not of_file and (data is not None or target is not None):
-        raise InputError(f"{what} has its own data: leave out --data and --target")
-    if page is not None and (weight is not None or unit is not None or as_json):
-        raise InputError("the page shows every weight and unit: leave out --weight, --unit and --json")
+    one = weight is not None or unit is not None
+    _refuse([
+        (
+            page is not None and (one or as_json),
+            "the page shows every weight and unit: leave out --weight, --unit and --json",
+        ),
+        (as_json and one, "--json prints every weight and unit: leave out --weight and --unit"),
+    ])  # fmt: skip
     if page is not None and not of_file:
-        if row is not None:
-            raise InputError("the page of a small system shows every row: leave out --row")
         return _recorded(what, step, rates, page)
     it = _of_model(what, data, target, row, rates) if of_file else _of_system(what, step or 0, row, rates)
     if page is not None:
-        n_weights = sum(W.size for W, _ in it.params)
-        if len(it.X) > _PAGE_ROWS or n_weights > _PAGE_WEIGHTS:
-            raise InputError(
-                f"a page holds up to {_PAGE_ROWS} rows and {_PAGE_WEIGHTS:,} weights, not {len(it.X):,} and "
-                f"{n_weights:,}: choose a row with --row, or look in the terminal"
-            )
-        return _written(page, f"{Path(what).name} on {data}", [at_rest(it)])
+        return _written(page, f"{Path(what).name} on {data}", [at_rest(_small(it))])
     if as_json:
         with _finite():
             printed = json.dumps(it.to_json(), allow_nan=False)
         print(printed)
         return 0
+    for line in _lines(it, weight, unit):
+        display.out.print(line)
+    return 0
+
+
+def _refuse(cases: list[tuple[bool, str]]) -> None:
+    for wrong, message in cases:
+        if wrong:
+            raise InputError(message)
+
+
+def _lines(it: Explanation, weight: str | None, unit: str | None) -> list[str]:
+    """Return what was asked for, or the summary and the largest gradient."""
     if weight is None and unit is None:
-        display.out.print(str(it))
         largest = it.findings()[0]
-        lines = ["", *text.of_weight(it.weight(largest.layer, largest.unit or 1, largest.source))]
-    else:
-        lines = [] if weight is None else text.of_weight(it.weight(*_place(weight, "--weight")))
+        of_largest = it.weight(largest.layer, largest.unit or 1, largest.source)
+        return [*str(it).splitlines(), "", *text.of_weight(of_largest)]
+    lines = [] if weight is None else text.of_weight(it.weight(*_place(weight, "--weight")))
     if unit is not None:
         layer, of_layer, _ = _place(f"{unit}, bias", "--unit")
         lines += text.of_unit(it.unit(layer, of_layer))
-    for line in lines:
-        display.out.print(line)
-    return 0
+    return lines
+
+
+def _small(it: Explanation) -> Explanation:
+    n_weights = sum(W.size for W, _ in it.params)
+    if len(it.X) > _PAGE_ROWS or n_weights > _PAGE_WEIGHTS:
+        raise InputError(
+            f"a page holds up to {_PAGE_ROWS} rows and {_PAGE_WEIGHTS:,} weights, not {len(it.X):,} and "
+            f"{n_weights:,}: choose a row with --row, or look in the terminal"
+        )
+    return it
 
 
 def _recorded(name: str, n_steps: int | None, rates: list[float], page: Path) -> int:
@@ -159,19 +182,13 @@ def _rates(given: str) -> list[float]:
     return [flags.positive("--learning-rate", rate) for rate in rates]
 
 
-@np.errstate(over="ignore", invalid="ignore")  # a rate too high shows in the numbers
 def _of_system(name: str, n_steps: int, row: int | None, rates: list[float]) -> Explanation:
     system = SYSTEMS[name]()
-    rule = sgd(rates[0] if rates else system.learning_rate)
-    step = make_step(system.network, LOSS, rule, multipliers=system.multipliers)
-    params, state = system.params, rule.init(system.params)
-    for _ in range(n_steps):
-        params, state, _ = step(params, state, system.X, system.Y)
-    rows = _rows(row, len(system.X))
-    return explained(
-        system.network, params, system.X[rows], system.Y[rows], LOSS,
-        optimizer=rule, opt_state=state, multipliers=system.multipliers, first_row=row or 1,
-    )  # fmt: skip
+    _rows(row, len(system.X))
+    rate = rates[0] if rates else system.learning_rate
+    with np.errstate(over="ignore", invalid="ignore"):  # a rate too high shows in the numbers
+        *_, (params, state, _) = trained(system, n_steps, rate)
+        return explained_step(system, rate, params, state, row)
 
 
 def _of_model(file: str, data: str | None, target: str | None, row: int | None, rates: list[float]) -> Explanation:

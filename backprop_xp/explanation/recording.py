@@ -1,6 +1,6 @@
 """A run of a small system with what it takes to explain it at chosen steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from backprop_xp.explanation import Explanation, explain
 from backprop_xp.explanation.systems import LOSS, System
-from backprop_xp.network import forward
-from backprop_xp.optimizers import sgd
+from backprop_xp.network import Params, forward
+from backprop_xp.optimizers import OptimizerState, sgd
 from backprop_xp.step import make_step
 
 
@@ -46,23 +46,35 @@ def record(system: System, n_steps: int, learning_rate: float | None = None, n_k
         Explanations at most.
     """
     rate = system.learning_rate if learning_rate is None else learning_rate
-    rule = sgd(rate)
-    step = make_step(system.network, LOSS, rule, multipliers=system.multipliers)
     chosen, kept, losses = chosen_steps(n_steps, n_kept), [], []
-    params, state = system.params, rule.init(system.params)
-    for k in range(n_steps + 1):
+    for k, (params, state, value) in enumerate(trained(system, n_steps, rate)):
         if k in chosen:
             kept.append((params, state))  # a step changes none of its arguments
-        params, state, value = step(params, state, system.X, system.Y)
-        losses.append(float(value))
-    explanations = [
-        explain(
-            system.network, params, system.X, system.Y, LOSS,
-            optimizer=rule, opt_state=state, multipliers=system.multipliers,
-        )
-        for params, state in kept
-    ]  # fmt: skip
+        losses.append(value)
+    explanations = [explained_step(system, rate, params, state) for params, state in kept]
     return Recording(rate, np.array(losses), sorted(chosen), explanations)
+
+
+def trained(system: System, n_steps: int, learning_rate: float) -> Iterator[tuple[Params, OptimizerState, float]]:
+    """Yield parameters, optimizer state and the loss before each step, and after the last one."""
+    rule = sgd(learning_rate)
+    step = make_step(system.network, LOSS, rule, multipliers=system.multipliers)
+    params, state = system.params, rule.init(system.params)
+    for _ in range(n_steps + 1):
+        params_after, state_after, value = step(params, state, system.X, system.Y)
+        yield params, state, float(value)
+        params, state = params_after, state_after
+
+
+def explained_step(
+    system: System, learning_rate: float, params: Params, state: OptimizerState, row: int | None = None
+) -> Explanation:
+    """Explain a system's step, on all rows or one; the row counts from 1."""
+    rows = slice(None) if row is None else slice(row - 1, row)
+    return explain(
+        system.network, params, system.X[rows], system.Y[rows], LOSS,
+        optimizer=sgd(learning_rate), opt_state=state, multipliers=system.multipliers, first_row=row or 1,
+    )  # fmt: skip
 
 
 def at_rest(it: Explanation) -> Recording:

@@ -84,7 +84,6 @@ def _largest(sizes: "np.typing.NDArray[np.float64]") -> list[int]:
 
 def _with_numbers(expression: str, known: dict[str, float]) -> str:
     """Return the expression with every name's number in its place."""
-    import re
 
     def number(match: "re.Match[str]") -> str:
         name = match.group()
