@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from backprop_xp.estimators import MLPClassifier, MLPRegressor
     from backprop_xp.explanation import Explanation, explain
     from backprop_xp.model import Model, load
+    from backprop_xp.recorded_run import RecordedRun, load_run
+    from backprop_xp.recorder import Recorder
+    from backprop_xp.tensorboard import TensorBoard
     from backprop_xp.training import Trainer
 
 __version__ = "0.1.0"
@@ -31,6 +34,9 @@ __all__ = [
     "NeuralNetwork",
     "Optimizer",
     "OptimizerState",
+    "RecordedRun",
+    "Recorder",
+    "TensorBoard",
     "Trainer",
     "activations",
     "adam",
@@ -41,6 +47,7 @@ __all__ = [
     "init",
     "initializers",
     "load",
+    "load_run",
     "losses",
     "make_gradient",
     "make_step",
@@ -55,9 +62,13 @@ __all__ = [
 
 _LATER = {
     "Checkpoints": "checkpoints",
+    "RecordedRun": "recorded_run",
+    "Recorder": "recorder",
+    "TensorBoard": "tensorboard",
     "Trainer": "training",
     "Model": "model",
     "load": "model",
+    "load_run": "recorded_run",
     "NeuralNetwork": "classic",
     "Explanation": "explanation",
     "explain": "explanation",

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backprop_xp.errors import InputError, StopTraining
 
 Record = dict[str, float]
@@ -131,6 +134,11 @@ class JsonLines(Callback):
             warnings.warn(f"the log {str(self._path)!r} ends here: {error.strerror}", stacklevel=2)
             with contextlib.suppress(OSError):
                 self._file.close()
+
+
+def as_history(records: Sequence[Record]) -> dict[str, NDArray[np.float64]]:
+    """Return the epochs' figures as arrays (n_epochs,)."""
+    return {name: np.array([record[name] for record in records]) for name in (records or [{}])[0]}
 
 
 class _OnEpochEnd(Callback):

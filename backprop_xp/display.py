@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
+from backprop_xp import pictures
 from backprop_xp.callbacks import Callback, Record
 from backprop_xp.errors import InputError
 
@@ -66,7 +67,7 @@ class ProgressBar(Callback):
     def on_epoch_end(self, record: Record) -> None:
         """Move the bar on, with the epoch's figures."""
         self._done = record["epoch"]
-        shown = [f"{name} {value:.4f}" for name, value in record.items() if name not in _NOT_FIGURES]
+        shown = [f"{name} {value:.4f}" for name, value in record.items() if name not in pictures.NOT_FIGURES]
         shown.append(f"{self._n_samples / max(record['seconds'], 1e-9):,.0f} rows/s")
         self._progress.update(
             self._task, completed=self._done, epoch=f"{self._done:.0f}/{self._n_epochs}", figures="  ".join(shown)
@@ -75,9 +76,6 @@ class ProgressBar(Callback):
     def on_train_end(self, trainer: Any) -> None:
         """Take the bar away; what follows is the closing table."""
         self._progress.stop()
-
-
-_NOT_FIGURES = ("epoch", "seconds", "learning_rate")
 
 
 def table(title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] = ()) -> Group:
@@ -103,27 +101,7 @@ def save_curves(history: Mapping[str, NDArray[Any]], path: Path) -> None:
     history : dict of str to array (n_epochs,)
     path : path ending in .png, .svg or .pdf
     """
-    from matplotlib.figure import Figure
-
-    groups = {"loss": [name for name in ("loss", "val_loss") if name in history]}
-    for name in history:
-        if name not in (*_NOT_FIGURES, "loss", "val_loss"):
-            groups.setdefault(name.removeprefix("val_"), []).append(name)
-    figure = Figure(figsize=(5.2 * len(groups), 3.6), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
-        for name in names:
-            held = name.startswith("val_")
-            axes.plot(
-                history["epoch"], history[name], "C1" if held else "C0", label="validation" if held else "training"
-            )
-        positive = all((history[name] > 0).all() for name in names)
-        if title == "loss" and positive:
-            axes.set_yscale("log")
-        axes.set(xlabel="epoch", title=title if len(names) > 1 else names[0].replace("val_", "validation "))
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        if len(names) > 1:
-            axes.legend()
+    figure = pictures.curves(history, pictures.groups(history))
     try:
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     except OSError as error:

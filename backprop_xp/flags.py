@@ -51,10 +51,8 @@ def loss(text: str) -> Loss:
     known = lookup("loss", name, LOSSES)
     if not setting:
         return known
-    if known.parameter is None:
-        raise InputError(f"--loss {name} takes no setting; huber:DELTA and pinball:QUANTILE do")
     try:
-        return losses.huber(float(setting)) if name == "huber" else losses.pinball(float(setting))
+        return losses.with_setting(name, float(setting))
     except ValueError as error:
         raise InputError(f"--loss {text}: {error}") from None
 

@@ -190,6 +190,21 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+def with_setting(name: str, parameter: float | None = None) -> Loss:
+    """Return the loss by name, huber or pinball by its parameter.
+
+    Raises
+    ------
+    ValueError
+        If it takes no parameter, or not this one.
+    """
+    if parameter is None:
+        return LOSSES[name]
+    if LOSSES[name].parameter is None:
+        raise ValueError(f"{name} takes no setting; huber:DELTA and pinball:QUANTILE do")
+    return huber(parameter) if name == "huber" else pinball(parameter)
+
+
 def targets(loss: Loss, Y: Array, z: Array, xp: Any) -> Array:
     """Return `Y` in the shape and data type of the output `z`: integer labels one-hot, a flat target as a column.
 

@@ -1,7 +1,7 @@
 """A trained network with all it takes to predict, and its file: safetensors, a JSON header, nothing executable."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -141,15 +141,25 @@ def load(path: str | Path) -> Model:
         raise InputError(f"{str(path)!r}: its header is damaged ({type(error).__name__}: {error})") from None
 
 
+def network_to_json(network: Network) -> dict[str, Any]:
+    """Return a network as JSON values."""
+    return asdict(network)
+
+
+def network_from_json(json: Mapping[str, Any]) -> Network:
+    """Return the network that `network_to_json` wrote.
+
+    Raises
+    ------
+    InputError, KeyError, TypeError
+        If it is not a network's JSON.
+    """
+    return Network(**{**json, "widths": tuple(json["widths"])})
+
+
 def _to_bytes(model: Model) -> bytes:
-    network = model.network
     header = {
-        "network": {
-            "widths": network.widths,
-            "activation": network.activation,
-            "output": network.output,
-            "bias": network.bias,
-        },
+        "network": network_to_json(model.network),
         "loss": model.loss,
         "target": None if model.target is None else model.target.to_json(),
         "preprocessing": model.preprocessing,
@@ -164,8 +174,7 @@ def _to_bytes(model: Model) -> bytes:
 
 
 def _from_header(header: Any, arrays: dict[str, NDArray[Any]]) -> Model:
-    described = dict(header["network"])
-    network = Network(**{**described, "widths": tuple(described["widths"])})
+    network = network_from_json(header["network"])
     given = [(arrays.pop(f"layers.{n}.W"), arrays.pop(f"layers.{n}.b", None)) for n in range(network.n_layers)]
     if arrays:
         raise InputError(f"holds arrays that its network does not have: {', '.join(sorted(arrays))}")

@@ -31,7 +31,7 @@ def opening(source: Dataset, job: Job, trainer: Trainer) -> list[str]:
     return lines
 
 
-_STOPPED = {
+STOPPED = {
     "epochs": "all epochs done",
     "patience": "no better validation loss; the best epoch's parameters are kept",
     "interrupted": "interrupted; the model trained so far is kept",
@@ -45,7 +45,7 @@ def closing(trainer: Trainer, **files: Path | None) -> list[tuple[str, str]]:
     history, kept = trainer.history, trainer.kept_epoch
     figures = {name: values[kept - 1] for name, values in history.items() if name not in ("epoch", "seconds")}
     return [
-        ("stopped", f"after epoch {len(history['epoch'])}: {_STOPPED.get(trainer.stopped, trainer.stopped)}"),
+        ("stopped", f"after epoch {len(history['epoch'])}: {STOPPED.get(trainer.stopped, trainer.stopped)}"),
         ("epoch kept", str(kept)),
         *((name.replace("_", " "), f"{value:.4g}") for name, value in figures.items()),
         *((name, str(path)) for name, path in files.items() if path is not None),

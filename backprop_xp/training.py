@@ -91,6 +91,8 @@ class Trainer:
     params : tuple of (W, b)
         On the device; the first parameters before `fit`, and `predict` and `save` take them as they are.
     history : dict of str to array (n_epochs,)
+    run : Run or None
+        While `fit` lasts, for callbacks: its data, and where it stands.
     n_samples : int
         Rows trained on.
     kept_epoch : int
@@ -173,6 +175,7 @@ class Trainer:
         self.history: History = {}
         self.engine, self.precision, self.n_samples, self.kept_epoch = engine, precision, 0, 0
         self.choice: engines.Choice | None = None
+        self.run: Run | None = None
         self.stopped: str | None = None
         self.resumed: Path | None = None
         self.first_params = self.params

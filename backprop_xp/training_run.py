@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backprop_xp import backends, engines, fingerprints
 from backprop_xp.batches import IndexBatches, epoch_order
-from backprop_xp.callbacks import Record, batch_listener, tell
+from backprop_xp.callbacks import Record, as_history, batch_listener, tell
 from backprop_xp.checkpoints import Folder, Progress
 from backprop_xp.early_stopping import Best
 from backprop_xp.engines.interrupts import deferred_interrupts, terminable
@@ -44,22 +44,25 @@ class Run:
     ----------
     monitor : str
         The figure that decides which epoch is best.
+    data, validation : TrainingData
+    progress : Progress
+        Where the run stands.
     """
 
     def __init__(
         self, trainer: "Trainer", data: TrainingData, validation: TrainingData | None, weight: NDArray[Any] | None
     ) -> None:
-        self._trainer, self._data, self._validation, self._weight = trainer, data, validation, weight
+        self._trainer, self.data, self.validation, self._weight = trainer, data, validation, weight
         self.monitor = trainer.monitor or ("val_loss" if validation is not None else "loss")
         trainer.evaluation.check_monitor(self.monitor, validated=validation is not None)
         self._n_samples = data.X.shape[0]
         self._batch_size = min(trainer.batch_size, self._n_samples)
         self._folder: Folder | None = None
-        # Nothing here refers back to the run, so that its arrays are let go of when it ends, however it ends.
+        # Once it has ended nothing refers back to the run, so that its arrays are let go of, however it ends.
         self._stop = partial(setattr, trainer, "stopped")
         self._on_batch = batch_listener(trainer.callbacks, self._stop)
         # Where the run stands, and where it stood after the last epoch, whole or broken off, that has its figures.
-        self._progress = self._result = self._begun()
+        self.progress = self._result = self._begun()
 
     def train(self, resume: bool) -> Best:
         """Train until there is a reason to stop, and return the best epoch, which is of no epoch if there was none."""
@@ -68,7 +71,7 @@ class Run:
             if trainer.checkpoint is not None:
                 stack.enter_context(terminable(self._stop))
                 self._folder = stack.enter_context(trainer.checkpoint.opened())
-                self._progress = self._result = self._found(self._folder, resume)
+                self.progress = self._result = self._found(self._folder, resume)
             stack.enter_context(self._announced())
             for line in () if self._folder is None else self._folder.told:
                 _note(trainer, line)
@@ -90,7 +93,7 @@ class Run:
 
     def _found(self, folder: Folder, resume: bool) -> Progress:
         """Return the place of the newest checkpoint, or the first step's where there is none."""
-        begun = self._progress
+        begun = self.progress
         folder.identity = self._identity(begun)
         if not resume:
             folder.check_empty()
@@ -103,7 +106,7 @@ class Run:
     def _identity(self, begun: Progress) -> dict[str, Any]:
         """Return what a run must have in common with the one that it goes on with."""
         trainer, network = self._trainer, self._trainer.network
-        batch = tuple(self._data.rows(slice(0, self._batch_size)))
+        batch = tuple(self.data.rows(slice(0, self._batch_size)))
         return {
             "network": f"{'-'.join(map(str, network.widths))}, {network.activation}, {network.output}, {network.bias}",
             "loss": trainer.loss.name,
@@ -119,8 +122,8 @@ class Run:
             "monitor": self.monitor,
             "min_delta": trainer.min_delta,
             "metrics": ", ".join(trainer.evaluation.names),
-            "training data": [fingerprints.of_arrays(*self._data)],
-            "validation data": [fingerprints.of_arrays(*(self._validation or ()))],
+            "training data": [fingerprints.of_arrays(*self.data)],
+            "validation data": [fingerprints.of_arrays(*(self.validation or ()))],
             "first parameters": [fingerprints.of_arrays(*leaves(begun.params))],
             "optimizer, its schedule or the loss": [
                 of_step(trainer.step, (begun.params, begun.opt_state), batch),
@@ -157,13 +160,13 @@ class Run:
         """Run epochs until there is a reason to stop; what an epoch leaves is set at once, after its last reading."""
         trainer = self._trainer
         while not trainer.stopped:
-            if trainer.patience is not None and self._progress.stale >= trainer.patience:
+            if trainer.patience is not None and self.progress.stale >= trainer.patience:
                 trainer.stopped = "patience"
-            if trainer.stopped or self._progress.epoch >= trainer.epochs:
+            if trainer.stopped or self.progress.epoch >= trainer.epochs:
                 return
             start = time.perf_counter()
             n_batches = self._epoch()
-            progress, epoch = self._progress, self._progress.epoch + 1
+            progress, epoch = self.progress, self.progress.epoch + 1
             if not len(progress.losses):
                 return
             last = trainer.stopped is not None or epoch == trainer.epochs
@@ -173,9 +176,9 @@ class Run:
             record["seconds"] = time.perf_counter() - start
             self._result = self._after(progress, record)
             if len(progress.losses) == n_batches:
-                self._progress = self._result
+                self.progress = self._result
             trainer.params, trainer.kept_epoch = progress.params, epoch
-            if trainer.checkpoint is not None and self._progress.epoch % trainer.checkpoint.every == 0:
+            if trainer.checkpoint is not None and self.progress.epoch % trainer.checkpoint.every == 0:
                 self._keep()
             tell(trainer.callbacks, methodcaller("on_epoch_end", record), self._stop)
 
@@ -184,12 +187,12 @@ class Run:
         trainer, batches = self._trainer, self._batches()
         n_batches = batches.n_batches
         every = (trainer.checkpoint.every_steps if trainer.checkpoint is not None else None) or n_batches
-        while not trainer.stopped and (done := len(self._progress.losses)) < n_batches:
+        while not trainer.stopped and (done := len(self.progress.losses)) < n_batches:
             last = min(n_batches, (done // every + 1) * every)
             if self._on_batch is not None:
                 self._on_batch.first = done
             try:
-                params, opt_state, losses = self._steps(*_part(self._data, batches, done, last))
+                params, opt_state, losses = self._steps(*_part(self.data, batches, done, last))
             except StopTraining:  # before the first step: nothing has changed
                 break
             if self._engine.interrupted:
@@ -197,8 +200,8 @@ class Run:
             losses = backends.to_host(losses)
             if not np.isfinite(losses).all():
                 raise self._diverged(done + int(np.argmin(np.isfinite(losses))) + 1, opt_state)
-            losses = np.append(self._progress.losses, losses)
-            self._progress = self._progress._replace(params=params, opt_state=opt_state, losses=losses)
+            losses = np.append(self.progress.losses, losses)
+            self.progress = self.progress._replace(params=params, opt_state=opt_state, losses=losses)
             if len(losses) < n_batches:
                 self._keep()
         return n_batches
@@ -207,13 +210,13 @@ class Run:
         """Return the batches of the epoch that comes."""
         trainer, order = self._trainer, None
         if trainer.shuffle and self._batch_size < self._n_samples:
-            rows = epoch_order(trainer.seed, self._progress.epoch + 1, self._n_samples)
+            rows = epoch_order(trainer.seed, self.progress.epoch + 1, self._n_samples)
             order = backends.to_device(rows, trainer.backend)
         return IndexBatches(order, self._n_samples, self._batch_size)
 
     def _steps(self, data: TrainingData, batches: IndexBatches) -> tuple[Params, Any, Array]:
         """Make these steps; an engine that was chosen for the user, and cannot run them, makes way for eager."""
-        given = self._trainer.step, self._progress.params, self._progress.opt_state, data.X, data.Y, batches
+        given = self._trainer.step, self.progress.params, self.progress.opt_state, data.X, data.Y, batches
         try:
             return self._engine.run(*given, weight=data.weight, on_batch=self._on_batch)
         except InputError as error:
@@ -230,10 +233,10 @@ class Run:
             "loss": self._epoch_loss(epoch, progress.losses),
             "learning_rate": float(progress.opt_state.learning_rate),
         }
-        if self._validation is not None:
-            record |= evaluation.figures(progress.params, self._validation, "val_", with_loss=True)
+        if self.validation is not None:
+            record |= evaluation.figures(progress.params, self.validation, "val_", with_loss=True)
         elif self._trainer.metrics:
-            record |= evaluation.figures(progress.params, self._data, with_loss=False)
+            record |= evaluation.figures(progress.params, self.data, with_loss=False)
         return record
 
     def _epoch_loss(self, epoch: int, losses: NDArray[Any]) -> float:
@@ -265,11 +268,11 @@ class Run:
     def _diverged(self, step: int, opt_state: Any) -> DivergedError:
         self._keep()
         newest = None if self._folder is None else self._folder.newest
-        return DivergedError(self._progress.epoch + 1, step, float(opt_state.learning_rate), newest)
+        return DivergedError(self.progress.epoch + 1, step, float(opt_state.learning_rate), newest)
 
     def _keep(self) -> None:
         """Write a checkpoint of where the run stands, unless that is the beginning or not finite."""
-        progress = self._progress
+        progress = self.progress
         if self._folder is not None and progress.place > (0, 0) and self._finite(progress.params):
             with deferred_interrupts():
                 self._folder.save(progress)
@@ -277,8 +280,7 @@ class Run:
     def _conclude(self) -> None:
         """Set what `fit` leaves: the last epoch's, or the best one's."""
         trainer, result = self._trainer, self._result
-        records = result.records[: result.epoch]
-        trainer.history = {name: np.array([r[name] for r in records]) for name in (records or [{}])[0]}
+        trainer.history = as_history(result.records[: result.epoch])
         trainer.params, trainer.kept_epoch = result.params, result.epoch
         if trainer.patience is not None and result.best.epoch:
             trainer.params, trainer.kept_epoch = result.best.params, result.best.epoch
@@ -287,6 +289,8 @@ class Run:
     def _announced(self) -> Iterator[None]:
         """Tell the callbacks of the beginning, and of the end whatever happens."""
         with ExitStack() as ends:
+            self._trainer.run = self
+            ends.callback(setattr, self._trainer, "run", None)
             for callback in self._trainer.callbacks:
                 callback.on_train_begin(self._trainer)
                 ends.callback(callback.on_train_end, self._trainer)

@@ -4,13 +4,12 @@ import importlib.metadata
 import os
 import platform
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from backprop_xp import backends
+from backprop_xp import backends, environment
 from backprop_xp.errors import InputError
 
 LIBRARIES = ("backprop-xp", "numpy", "scikit-learn", "jax", "torch", "numba", "cupy-cuda12x", "cupy-cuda13x")
@@ -18,7 +17,7 @@ LIBRARIES = ("backprop-xp", "numpy", "scikit-learn", "jax", "torch", "numba", "c
 
 def record(threads: int) -> dict[str, Any]:
     """Return the machine as JSON values; what cannot be found out is None."""
-    cpu, gpu = processor(), device()
+    cpu, gpu = environment.processor(), device()
     return {
         "name": name(cpu, gpu),
         "processor": cpu,
@@ -46,13 +45,6 @@ def name(cpu: str, gpu: dict[str, Any] | None) -> str:
 def cores() -> int:
     """Return the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
 
 
 def blas() -> str:

@@ -35,6 +35,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 import backprop_xp
+from backprop_xp import environment
 from benchmarks import machine
 
 BOUNDS = {"float32": 1e-3, "float64": 1e-6}
@@ -309,7 +310,7 @@ def document(verdicts: list[Verdict], max_iter: int) -> str:
         "bounds": BOUNDS,
         "max_iter": max_iter,
         "versions": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")},
-        "processor": machine.processor(),
+        "processor": environment.processor(),
         "cores": machine.cores(),
         "blas": machine.blas(),
         "outcomes": Counter(verdict.outcome for verdict in verdicts),

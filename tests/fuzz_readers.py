@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import backprop_xp as bx
-from backprop_xp import backends, checkpoints, datasets
+from backprop_xp import backends, checkpoints, datasets, run_report
 from backprop_xp.early_stopping import Best
 from backprop_xp.errors import InputError
 from backprop_xp.job import prepare
@@ -210,11 +210,14 @@ def _sound(form: str) -> bytes:
         parquet.write_table(pa.table({"a": DATA[:, 0], "b": ["x"] * 12, "target": LABELS}), buffer)
     else:
         with tempfile.TemporaryDirectory() as place:
-            trainer = bx.Trainer(NETWORK, optimizer=bx.adam(), epochs=1, checkpoint=Path(place, "c"))
+            trainer = bx.Trainer(
+                NETWORK, optimizer=bx.adam(), epochs=1, checkpoint=Path(place, "c"),
+                callbacks=[bx.Recorder(Path(place, "r"))],
+            )  # fmt: skip
             trainer.fit(DATA, LABELS)
             trainer.save(Path(place, "m"))
             (kept,) = Path(place, "c").iterdir()
-            buffer.write((Path(place, "m") if form == "model" else kept).read_bytes())
+            buffer.write({"model": Path(place, "m"), "checkpoint": kept, "run": Path(place, "r")}[form].read_bytes())
     return buffer.getvalue()
 
 
@@ -235,6 +238,11 @@ def read_checkpoint(path: Path) -> None:
         opened.resumed(begun, 3, backends.select("cpu", None, "float32"))
 
 
+def read_run(path: Path) -> None:
+    """Read it as a recorded run, and make both pages of it."""
+    run_report.written(bx.load_run(path), "r")
+
+
 def read_data(path: Path) -> None:
     """Read it as the data of a job."""
     labels = str(path.with_name("labels-idx1-ubyte")) if path.suffix == ".npy" else None
@@ -245,6 +253,7 @@ def read_data(path: Path) -> None:
 READERS: dict[str, tuple[str, Callable[[Path], None], Callable[[Any, bytes], bytes]]] = {
     "model": ("m.safetensors", read_model, tensors_changed),
     "checkpoint": ("c.safetensors", read_checkpoint, tensors_changed),
+    "run": ("r.run", read_run, tensors_changed),
     "csv": ("d.csv", read_data, csv_changed),
     "npz": ("d.npz", read_data, npz_changed),
     "npy": ("d.npy", read_data, lambda draw, content: array_file(draw)),

@@ -1,6 +1,5 @@
 """The page in a real browser: slider, play, clicks, keys, widths, colours; its numbers; nothing is loaded."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +7,10 @@ import pytest
 
 from backprop_xp import cli
 from backprop_xp.explanation.page import contents, written
-from backprop_xp.explanation.recording import chosen_steps, record
+from backprop_xp.explanation.recording import record
 from backprop_xp.explanation.systems import SYSTEMS
+from backprop_xp.recorder import chosen_steps
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 RATES = (0.1, 2.0)
 
 
@@ -27,39 +26,10 @@ def file(recordings, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def opened(browser, file):
-    """A function that opens the page; afterwards nothing may have been said or asked for."""
-    said, asked, contexts = [], [], []
-
-    def opens(width=1200, dark=False, path=file):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", offline=True
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield opens
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert all(url.startswith(("file://", "data:")) for url in asked)
+def opened(opens, file):
+    """A function that opens the page."""
+    return lambda width=1200, dark=False, path=file: opens(path, width, dark)
 
 
 def numbers(page, what):

@@ -42,6 +42,7 @@ OUTER = {
     "cli",
     "job",
     "reporting",
+    "run_report",
     "__main__",
 }  # nothing of the core or the engines may reach out to these
 

@@ -1,4 +1,4 @@
-"""The command line: train, predict, evaluate, explain, parity, info."""
+"""The command line: train, report, predict, evaluate, explain, parity, info."""
 
 import sys
 from typing import Annotated, Any
@@ -8,6 +8,7 @@ import typer
 from backprop_xp import __version__, display
 from backprop_xp.cli.explain import explain
 from backprop_xp.cli.machine import info, parity
+from backprop_xp.cli.report import report
 from backprop_xp.cli.train import train
 from backprop_xp.cli.use import evaluate, predict
 from backprop_xp.errors import DivergedError, InputError
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
     help="Train multilayer perceptrons on the CPU or a GPU, and use them. Start with: backprop-xp train",
 )  # fmt: skip
-for _command in (train, predict, evaluate, explain, parity, info):
+for _command in (train, report, predict, evaluate, explain, parity, info):
     app.command()(_command)
 
 

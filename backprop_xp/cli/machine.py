@@ -1,15 +1,12 @@
 """parity, info: what this machine has, and whether to trust it."""
 
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
-from backprop_xp import __version__, backends, display, engines, flags, reporting
+from backprop_xp import backends, display, engines, environment, flags, reporting
 from backprop_xp.cli import options
 from backprop_xp.errors import lookup
 from backprop_xp.model import load as load_model
@@ -63,15 +60,7 @@ def info(
     if model is not None:
         display.out.print(display.table(str(model), reporting.described(load_model(model))))
         return 0
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    rows = [
-        ("backprop-xp", __version__),
-        ("Python", f"{platform.python_version()} on {platform.platform()}"),
-        ("NumPy", f"{np.__version__}, BLAS {blas.get('name')} {blas.get('version')}"),
-        ("processor", f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"),
-        ("engine auto", engines.rule()),
-    ]
-    display.out.print(display.table("this machine", rows))
+    display.out.print(display.table("this machine", [*environment.described(), ("engine auto", engines.rule())]))
     libraries = [
         (row.name, row.version or "not installed", row.devices or row.install, row.adds) for row in backends.installed()
     ]

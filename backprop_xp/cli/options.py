@@ -130,6 +130,14 @@ DtypeOption = Annotated[str, typer.Option(help="float32 or float64.", rich_help_
 OutputOption = Annotated[Path, typer.Option(help="The model file to write.", rich_help_panel="Files")]
 PlotOption = Annotated[Path | None, typer.Option(help="Draw the curves: .png, .svg or .pdf.", rich_help_panel="Files")]
 LogOption = Annotated[Path | None, typer.Option(help="Write a JSON line an epoch.", rich_help_panel="Files")]
+RecordOption = Annotated[
+    Path | None,
+    typer.Option(help="Record the run: report makes a page of it, explain one of its steps.", rich_help_panel="Files"),
+]
+TensorBoardOption = Annotated[
+    Path | None,
+    typer.Option("--tensorboard", help="A folder for TensorBoard's events.", rich_help_panel="Files"),
+]
 CheckpointOption = Annotated[
     Path | None,
     typer.Option(help="A folder in which the run's state is kept, for --resume.", rich_help_panel="Checkpoints"),

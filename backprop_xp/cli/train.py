@@ -6,18 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from backprop_xp import __version__, backends, display, engines, flags, reporting
 from backprop_xp.callbacks import Callback, JsonLines, PrintProgress
 from backprop_xp.checkpoints import Checkpoints
 from backprop_xp.cli import options
+from backprop_xp.cli.record import recorder
 from backprop_xp.datasets import load
 from backprop_xp.errors import InputError
 from backprop_xp.job import Job, prepare, share
 from backprop_xp.model import Model
+from backprop_xp.tensorboard import TensorBoard
 from backprop_xp.training import Trainer
 
 
 def train(
+    context: typer.Context,
     data: options.DataSource = "digits",
     target: options.TargetOption = None,
     task: options.TaskOption = None,
@@ -44,6 +49,8 @@ def train(
     output: options.OutputOption = Path("model.safetensors"),
     plot: options.PlotOption = None,
     log: options.LogOption = None,
+    record: options.RecordOption = None,
+    tensorboard: options.TensorBoardOption = None,
     checkpoint: options.CheckpointOption = None,
     every: options.EveryOption = None,
     every_steps: options.EveryStepsOption = None,
@@ -68,12 +75,19 @@ def train(
     --resume goes on as if nothing had happened.
 
       backprop-xp train flights.csv --target 'arr_delay > 15' --checkpoint run1 --resume
+
+    A run with --record FILE can be looked at afterwards:
+
+      backprop-xp train digits --record digits.run && backprop-xp report digits.run
     """
     second = None if validation is None or share(validation) is not None else validation
-    flags.all_different({"DATA": data, "--validation": second, "--output": output, "--plot": plot, "--log": log})
+    flags.all_different(
+        {"DATA": data, "--validation": second, "--output": output, "--plot": plot, "--log": log, "--record": record}
+    )
     flags.output_file("--output", output)
     flags.output_file("--plot", plot, (".png", ".svg", ".pdf"))
     flags.output_file("--log", log)
+    flags.output_file("--record", record)
     checkpoints = _checkpoints(checkpoint, resume, {"every": every, "every_steps": every_steps, "keep": keep})
     sizes = flags.hidden(hidden)
     flags.optimizer(optimizer, learning_rate, schedule, 1)
@@ -96,7 +110,11 @@ def train(
         initializer=flags.INITIALIZERS.get(activation, "glorot_uniform"), l2=l2, clip_norm=clip_norm,
         dropout=dropout, metrics=(metric,), patience=patience if patience and job.validation else None,
         checkpoint=checkpoints,
-        callbacks=_callbacks(log, {"data": source.name, "widths": network.widths, "version": __version__}),
+        callbacks=[
+            *_callbacks(log, {"data": source.name, "widths": network.widths, "version": __version__}),
+            *([] if record is None else [recorder(record, data, source, job, context)]),
+            *([] if tensorboard is None else [TensorBoard(tensorboard)]),
+        ],
     )  # fmt: skip
     for line in reporting.opening(source, job, trainer):
         display.out.print(line)
@@ -110,7 +128,9 @@ def train(
             _model(trainer, job, described).save(output)
             if plot is not None:
                 display.save_curves(trainer.history, plot)
-            display.out.print(display.table("result", reporting.closing(trainer, model=output, curves=plot)))
+            display.out.print(
+                display.table("result", reporting.closing(trainer, model=output, curves=plot, run=record))
+            )
         if checkpoint is not None and trainer.stopped in ("interrupted", "terminated"):
             display.out.print("the same command with --resume goes on from here")
     if trainer.history:

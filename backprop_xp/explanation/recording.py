@@ -10,6 +10,7 @@ from backprop_xp.explanation import Explanation, explain
 from backprop_xp.explanation.systems import LOSS, System
 from backprop_xp.network import Params, forward
 from backprop_xp.optimizers import OptimizerState, sgd
+from backprop_xp.recorder import chosen_steps
 from backprop_xp.step import make_step
 
 
@@ -81,14 +82,6 @@ def at_rest(it: Explanation) -> Recording:
     """Return an explanation alone as a recording of no steps."""
     rate = float(it.updates.state_after.learning_rate)
     return Recording(rate, np.array([it.value]), [0], [it])
-
-
-def chosen_steps(n_steps: int, n_kept: int) -> set[int]:
-    """Return at most so many steps from 0 to `n_steps`: half of them evenly, half in equal ratios."""
-    half = max(1, n_kept // 2)
-    even = np.linspace(0, n_steps, half)
-    ratios = np.geomspace(1, max(1, n_steps), half)
-    return {0, n_steps, *(int(step) for step in np.concatenate([even, ratios]).round())} if n_steps else {0}
 
 
 def surface(it: Explanation, low: Sequence[float], high: Sequence[float], n: int) -> NDArray[np.float64]:

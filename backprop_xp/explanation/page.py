@@ -1,16 +1,15 @@
 """One self-contained page on a recorded run: the network, its chain rule at every kept step, its curves."""
 
 import base64
-import html
 import json
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from backprop_xp.explanation import Explanation
 from backprop_xp.explanation.recording import Recording, surface
+from backprop_xp.pages import page
 
 # The loss curve's points, and a side of the decision surface.
 _POINTS, _GRID = 400, 28
@@ -27,11 +26,7 @@ def written(title: str, recordings: Sequence[Recording]) -> str:
     """
     # "</" would end the script that the data stand in, and "<!--" keep it from its end.
     data = json.dumps(contents(title, recordings), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    parts = {"title": html.escape(title), "style": _file("page.css"), "script": _file("page.js"), "data": data}
-    page = _file("page.html")
-    for name, text in parts.items():
-        page = page.replace(f"<!--{name}-->", text)
-    return page
+    return page("explanation", title, data=data)
 
 
 def contents(title: str, recordings: Sequence[Recording]) -> dict[str, Any]:
@@ -104,7 +99,3 @@ def _thinned(losses: Any) -> list[list[float]]:
     """Return [step, loss] of at most so many steps."""
     steps = np.unique(np.linspace(0, len(losses) - 1, min(len(losses), _POINTS)).round().astype(int))
     return [[int(step), float(losses[step])] for step in steps]
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,226 @@
+"""The recorder: what is kept of a run, on every backend, and what becomes of it when a run ends in another way."""
+
+import errno
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+
+import backprop_xp as bx
+from backprop_xp import losses, recorder, schedules
+from backprop_xp.callbacks import Callback
+from backprop_xp.errors import DivergedError, InputError, StopTraining
+from backprop_xp.optimizers import OPTIMIZERS
+
+IRIS = bx.Network((4, 8, 3), activation="tanh", output="softmax")
+
+
+def iris(dtype="float64"):
+    X, y = load_iris(return_X_y=True)
+    return ((X - X.mean(axis=0)) / X.std(axis=0)).astype(dtype), y
+
+
+class Seen(Callback):
+    """Parameters and optimizer state after every epoch."""
+
+    def on_train_begin(self, trainer):
+        self.trainer, self.kept = trainer, [trainer.run.progress[:2]]
+
+    def on_epoch_end(self, record):
+        self.kept.append(self.trainer.run.progress[:2])
+
+
+def recorded(tmp_path, *, X=None, y=None, network=IRIS, validation=True, **options):
+    """Return (trainer, what was seen, the run as it is read)."""
+    if X is None:
+        X, y = iris()
+    seen = Seen()
+    given = {"epochs": 5, "seed": 3, "dtype": "float64", **options}
+    given["callbacks"] = [seen, bx.Recorder(tmp_path / "a.run"), *given.get("callbacks", [])]
+    trainer = bx.Trainer(network, **given)
+    held = {"validation_data": (X[::3], y[::3])} if validation else {}
+    trainer.fit(X, y, **held)
+    return trainer, seen, bx.load_run(tmp_path / "a.run")
+
+
+def test_what_is_kept_is_what_the_run_had(tmp_path, lib):
+    device = "cuda" if lib.name == "cupy" else "cpu"
+    trainer, seen, run = recorded(tmp_path, device=device, backend=lib.name, metrics=("accuracy",))
+    assert [frame.epoch for frame in run.frames] == [0, 1, 2, 3, 4, 5]
+    for frame, (params, state) in zip(run.frames, seen.kept, strict=True):
+        for kept, had in zip(frame.params, lib.host(params), strict=True):
+            np.testing.assert_array_equal(kept[0], had[0])
+            np.testing.assert_array_equal(kept[1], had[1])
+        np.testing.assert_array_equal(frame.state.moments[1][0][1], lib.host(state.moments)[1][0][1])
+        assert int(frame.state.count) == frame.epoch * 5
+    X, y = iris()
+    np.testing.assert_array_equal(run.rows.outputs, trainer.predict_proba(X[::3]))
+    np.testing.assert_array_equal(run.rows.targets, y[::3])
+    np.testing.assert_allclose(run.rows.losses, -np.log(run.rows.outputs[np.arange(50), y[::3]]), rtol=1e-9)
+    assert run.rows.losses.mean() == pytest.approx(run.history["val_loss"][-1], rel=1e-9)
+    assert run.rows.worst.tolist() == np.argsort(-run.rows.losses, kind="stable")[:20].tolist()
+    assert {name: values.tolist() for name, values in run.history.items()} == {
+        name: values.tolist() for name, values in trainer.history.items()
+    }
+    header = run.header
+    assert (header["stopped"], header["ended"], header["kept_epoch"]) == ("epochs", True, 5)
+    assert (header["n_samples"], header["n_validation"]) == (150, 50)
+    assert header["settings"]["seed"] == 3
+    assert header["backend"].startswith(lib.backend.name)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", [None, schedules.exponential(0.02, 0.9)])
+def test_the_next_updates_rate_is_kept_and_the_optimizer_found_again(tmp_path, name, schedule):
+    """A step from a recorded frame, by the recorded optimizer, is the step that the run made."""
+    rule = OPTIMIZERS[name](schedule or 0.01)
+    X, y = iris()
+    _, seen, run = recorded(tmp_path, optimizer=rule, batch_size=150)
+    step = bx.make_step(run.network, run.loss, run.optimizer)
+    for frame, (params, state) in zip(run.frames[:-1], seen.kept[1:], strict=True):
+        assert float(frame.state.learning_rate) == float(state.learning_rate)
+        stepped, state_after, _ = step(frame.params, frame.state, X, np.eye(3)[y])
+        for (W, b), (W_had, b_had) in zip(stepped, params, strict=True):
+            np.testing.assert_allclose(W, W_had, rtol=1e-12, atol=1e-15)
+            np.testing.assert_allclose(b, b_had, rtol=1e-12, atol=1e-15)
+        assert int(state_after.count) == int(state.count)
+
+
+@pytest.mark.parametrize(("epochs", "n_frames"), [(119, 120), (120, None), (3000, None)])
+def test_up_to_120_epochs_are_kept(tmp_path, epochs, n_frames):
+    _, _, run = recorded(tmp_path, epochs=epochs, batch_size=150)
+    kept = [frame.epoch for frame in run.frames]
+    assert kept == sorted(set(kept))
+    assert kept[:3] == [0, 1, 2]
+    assert kept[-1] == epochs
+    assert len(kept) == n_frames if n_frames else 60 <= len(kept) <= 121
+
+
+def test_the_last_epoch_is_kept_however_training_ends(tmp_path):
+    def stop(record):
+        if record["epoch"] == 1001:
+            raise StopTraining("enough")
+
+    _, _, run = recorded(tmp_path, epochs=100_000, batch_size=150, callbacks=[stop])
+    assert run.frames[-1].epoch == 1001
+    assert run.header["stopped"] == "enough"
+    assert len(run.history["epoch"]) == 1001
+
+
+def test_a_run_that_diverges_leaves_what_was_finite(tmp_path):
+    X, y = load_diabetes(return_X_y=True)
+    network = bx.Network((10, 4, 1), output="identity")
+    with pytest.raises(DivergedError), np.errstate(all="ignore"):
+        recorded(tmp_path, X=X * 1e3, y=y, network=network, optimizer=bx.sgd(10.0), epochs=50, batch_size=442)
+    run = bx.load_run(tmp_path / "a.run")
+    assert run.header["ended"]
+    assert run.header["stopped"] is None
+    assert all(np.isfinite(W).all() for frame in run.frames for W, _ in frame.params)
+
+
+def test_the_file_is_there_while_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "_SHARE", 0.0)
+    found = []
+
+    def look(record):
+        found.append(bx.load_run(tmp_path / "a.run"))
+
+    recorded(tmp_path, callbacks=[look])
+    assert [run.header["ended"] for run in found] == [False] * 5
+    assert [len(run.history["loss"]) for run in found] == [1, 2, 3, 4, 5]
+    assert [run.frames[-1].epoch for run in found] == [1, 2, 3, 4, 5]
+    assert all(run.rows is None for run in found)
+
+
+def test_a_run_that_was_resumed_goes_on_in_its_file(tmp_path):
+    X, y = iris()
+    for epochs in (3, 6):
+        trainer = bx.Trainer(
+            IRIS, epochs=epochs, dtype="float64", checkpoint=tmp_path / "c", callbacks=[bx.Recorder(tmp_path / "a.run")]
+        )
+        trainer.fit(X, y, resume=True)
+    whole = bx.Trainer(IRIS, epochs=6, dtype="float64", callbacks=[bx.Recorder(tmp_path / "b.run")])
+    whole.fit(X, y)
+    resumed, expected = bx.load_run(tmp_path / "a.run"), bx.load_run(tmp_path / "b.run")
+    assert [frame.epoch for frame in resumed.frames] == [frame.epoch for frame in expected.frames] == list(range(7))
+    for one, other in zip(resumed.frames, expected.frames, strict=True):
+        np.testing.assert_array_equal(one.params[0][0], other.params[0][0])
+    np.testing.assert_array_equal(resumed.history["loss"], expected.history["loss"])
+    (tmp_path / "a.run").write_bytes(b"no run")
+    trainer.epochs = 7
+    trainer.fit(X, y, resume=True)
+    assert [frame.epoch for frame in bx.load_run(tmp_path / "a.run").frames] == [6, 7]
+
+
+def test_a_network_too_large_to_be_kept_still_has_its_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "_BYTES", 1000)
+    _, _, run = recorded(tmp_path)
+    assert run.frames == []
+    assert len(run.history["loss"]) == 5
+    assert len(run.rows.losses) == 10  # of as many rows as 250 bytes hold
+
+
+def test_what_is_the_users_own_is_recorded_without_its_updates(tmp_path):
+    own_rule = bx.sgd(0.1)._replace(name="")
+    own_loss = losses.LOSSES["squared_error"]._replace(name="mine")
+    X, y = load_diabetes(return_X_y=True)
+    network = bx.Network((10, 4, 1), output="identity")
+    trainer, _, run = recorded(
+        tmp_path, X=X, y=y / 100, network=network, loss=own_loss, optimizer=own_rule, validation=False
+    )
+    assert (run.loss, run.optimizer, run.frames[-1].state) == (None, None, None)
+    np.testing.assert_array_equal(run.frames[-1].params[0][0], trainer.params[0][0])
+    assert not run.header["validated"]
+    np.testing.assert_allclose(run.rows.losses, (run.rows.outputs[:, 0] - y / 100) ** 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [losses.huber(0.3), losses.pinball(0.2)])
+def test_a_losss_setting_is_kept(tmp_path, loss):
+    X, y = load_diabetes(return_X_y=True)
+    _, _, run = recorded(tmp_path, X=X, y=y / 100, network=bx.Network((10, 1)), loss=loss, validation=False)
+    assert (run.loss.name, run.loss.parameter) == (loss.name, loss.parameter)
+
+
+def test_the_rows_that_gradients_are_shown_on_are_evenly_chosen(tmp_path):
+    X = np.arange(2000.0).reshape(1000, 2) / 2000
+    weight = np.arange(1000.0) + 1
+    trainer = bx.Trainer(bx.Network((2, 1)), epochs=1, dtype="float64", callbacks=[bx.Recorder(tmp_path / "a.run")])
+    trainer.fit(X, X[:, 0], sample_weight=weight)
+    probe = bx.load_run(tmp_path / "a.run").probe
+    assert len(probe[0]) == 256
+    rows = (probe[0][:, 0] * 1000).round().astype(int)
+    assert (rows[0], rows[-1]) == (0, 999)
+    assert set(np.diff(rows)) == {3, 4}
+    np.testing.assert_array_equal(probe[0], X[rows])
+    np.testing.assert_array_equal(probe[1][:, 0], X[rows, 0])
+    np.testing.assert_array_equal(probe[2], weight[rows])
+
+
+def test_a_full_disk_stops_the_record_and_not_the_training(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("backprop_xp.files.write_whole", full)
+    trainer = bx.Trainer(IRIS, epochs=2, callbacks=[bx.Recorder(tmp_path / "a.run")])
+    with pytest.warns(UserWarning, match="the run is not recorded: .*No space left on device"):
+        trainer.fit(*iris())
+    assert len(trainer.history["loss"]) == 2
+
+
+def test_a_file_that_is_cut_off_is_refused(tmp_path):
+    recorded(tmp_path)
+    content = (tmp_path / "a.run").read_bytes()
+    for share in range(0, 100, 4):
+        (tmp_path / "a.run").write_bytes(content[: len(content) * share // 100])
+        with pytest.raises(InputError, match=r"a\.run"):
+            bx.load_run(tmp_path / "a.run")
+
+
+def test_other_files_are_refused(tmp_path):
+    trainer, _, _ = recorded(tmp_path)
+    trainer.save(tmp_path / "m")
+    with pytest.raises(InputError, match="its format is 'backprop_xp model', not 'backprop_xp run'"):
+        bx.load_run(tmp_path / "m")
+    with pytest.raises(InputError, match=r"no recorded run .*: train with --record"):
+        bx.load_run(tmp_path / "nothing")

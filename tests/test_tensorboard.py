@@ -1,0 +1,96 @@
+"""TensorBoard's events, read back by TensorBoard."""
+
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+
+import backprop_xp as bx
+from backprop_xp import cli
+from backprop_xp.errors import InputError
+
+NETWORK = bx.Network((4, 8, 3), output="softmax")
+
+
+def scalars(folder):
+    """Return {name: [(step, value), ...]}."""
+    pytest.importorskip("tensorboard", reason="no tensorboard: pip install 'backprop-xp[tensorboard]'")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    read = EventAccumulator(str(folder))
+    read.Reload()
+    return {tag: [(each.step, each.value) for each in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+
+
+def fitted(folder, *, resume=False, epochs=3, callbacks=(), **options):
+    X, y = load_iris(return_X_y=True)
+    given = [bx.TensorBoard(folder), *callbacks]
+    trainer = bx.Trainer(NETWORK, epochs=epochs, metrics=("accuracy",), callbacks=given, **options)
+    return trainer.fit(X, y, validation_data=(X[::3], y[::3]), resume=resume)
+
+
+def test_every_epochs_figures_are_there(tmp_path):
+    history = fitted(tmp_path / "tb")
+    train, held = scalars(tmp_path / "tb" / "train"), scalars(tmp_path / "tb" / "validation")
+    assert set(train) == {"loss", "learning_rate", "seconds"}
+    assert set(held) == {"loss", "accuracy"}
+    for found, prefix in ((train, ""), (held, "val_")):
+        for name, points in found.items():
+            assert [step for step, _ in points] == [1, 2, 3]
+            np.testing.assert_allclose([value for _, value in points], history[prefix + name], rtol=1e-6)
+
+
+def test_what_a_broken_off_run_wrote_is_not_shown_beside_what_takes_its_place(tmp_path):
+    given = {"epochs": 6, "checkpoint": bx.Checkpoints(tmp_path / "c", every=4, keep=9)}
+    fitted(tmp_path / "tb", **given)
+    (newest,) = (tmp_path / "c").glob("epoch-00000006*")
+    newest.unlink()  # as if the run had been killed after epoch 6
+    fitted(tmp_path / "tb", resume=True, **given)
+    assert [step for step, _ in scalars(tmp_path / "tb" / "train")["loss"]] == [1, 2, 3, 4, 5, 6]
+    fitted(tmp_path / "tb", epochs=2)
+    assert [step for step, _ in scalars(tmp_path / "tb" / "validation")["loss"]] == [1, 2]
+
+
+def test_the_flag(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["train", "iris", "--epochs", "2", "--tensorboard", "runs/a"]) == 0
+    assert [step for step, _ in scalars(tmp_path / "runs" / "a" / "validation")["loss"]] == [1, 2]
+
+
+def test_without_tensorboard_a_line_says_what_to_install(monkeypatch, tmp_path, capsys):
+    for name in [name for name in sys.modules if name.split(".")[0] == "tensorboard"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(InputError, match=r"pip install 'backprop-xp\[tensorboard\]'"):
+        bx.TensorBoard(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["train", "iris", "--tensorboard", "x"]) == 2
+    assert "backprop-xp[tensorboard]" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write events in"):
+        fitted(tmp_path / "file")
+
+
+def test_a_full_disk_stops_the_events_and_not_the_training(tmp_path, monkeypatch):
+    board = bx.TensorBoard(tmp_path / "tb")
+
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    X, y = load_iris(return_X_y=True)
+
+    def fill(record):
+        if record["epoch"] == 2:
+            monkeypatch.setattr(board._writers["train"], "add_event", full)
+
+    trainer = bx.Trainer(NETWORK, epochs=4, callbacks=[fill, board])
+    with pytest.warns(UserWarning, match="end here: No space left on device"):
+        trainer.fit(X, y)
+    assert len(trainer.history["loss"]) == 4
