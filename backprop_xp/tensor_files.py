@@ -85,6 +85,18 @@ def unpacked(path: Path, kind: str, version: int) -> tuple[dict[str, Any], Array
     return header, arrays
 
 
+def kind_of(path: Path) -> str | None:
+    """Return what a file says it is a file of: "model", "run"; None if it is none of the package's."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            said = json.loads((file.metadata() or {})[_KEY])["format"]
+        return str(said).removeprefix("backprop_xp ")
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
+        return None
+
+
 def _plain(value: Any) -> Any:
     """Turn a NumPy scalar or array into what JSON has."""
     if isinstance(value, np.generic | np.ndarray):

@@ -101,7 +101,7 @@ def test_a_model_file_needs_rows_and_has_no_steps(capsys):
     assert cli.run(["explain", "model.safetensors"]) == 2
     assert "a model file holds no rows: give --data FILE" in capsys.readouterr().err
     assert cli.run(["explain", "model.safetensors", "--data", "iris", "--step", "3"]) == 2
-    assert "--step is for the small systems" in capsys.readouterr().err
+    assert "--step is for systems and recorded runs" in capsys.readouterr().err
 
 
 def test_a_losss_setting_is_the_trained_ones(capsys):

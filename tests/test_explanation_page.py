@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backprop_xp import cli
-from backprop_xp.explanation.page import contents, written
-from backprop_xp.explanation.recording import record
+from backprop_xp import Network, Recorder, Trainer, cli, load_run, sgd
+from backprop_xp.explanation.page import contents, n_frames, written
+from backprop_xp.explanation.recording import explained_frame, record
 from backprop_xp.explanation.systems import SYSTEMS
+from backprop_xp.optimizers import OPTIMIZERS
 from backprop_xp.recorder import chosen_steps
 
 RATES = (0.1, 2.0)
@@ -190,7 +191,7 @@ def test_widths_and_colours(opened, width, dark):
     assert (brightness < 200) == dark
     assert all(page.is_visible(f"#{each}") for each in ("network", "chain", "loss", "slider", "findings"))
     small = page.eval_on_selector_all(
-        "button", "all => all.filter(each => each.getBoundingClientRect().height < 20).length"
+        "button", "all => all.filter(each => each.offsetParent && each.getBoundingClientRect().height < 20).length"
     )
     assert small == 0
 
@@ -204,14 +205,154 @@ def test_a_run_of_ten_thousand_steps_makes_a_small_page_that_opens_at_once(brows
     assert page.locator("#rates tbody tr").count() == 3
 
 
-def test_a_larger_network_is_shown_around_the_chosen_unit(opened, tmp_path, monkeypatch):
+@pytest.fixture
+def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["train", "digits", "--epochs", "1", "--hidden", "32"]) == 0
-    assert cli.run(["explain", "model.safetensors", "--data", "digits", "--row", "3", "--html", "model.html"]) == 0
-    page = opened(path=tmp_path / "model.html")
+    return tmp_path
+
+
+def run_page(hidden, *arguments):
+    """Train on digits with --record, and write the page of its steps; return the run."""
+    assert cli.run(["train", "digits", "--hidden", hidden, "--record", "a.run", *map(str, arguments)]) == 0
+    assert cli.run(["explain", "a.run", "--html", "a.html"]) == 0
+    return load_run("a.run")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizers_update_is_the_recorded_runs(opened, place, optimizer):
+    run = run_page(
+        "6", "--epochs", 3, "--optimizer", optimizer, "--l2", 0.01, "--clip-norm", 0.05, "--dtype", "float64"
+    )
+    page = opened(path=place / "a.html")
+    assert page.input_value("#slider") == "0"
+    to_frame(page, 2)
+    it = explained_frame(run, run.frames[2])
+    for layer, unit, source in [(1, 3, 20), (2, 4, 1), (2, 1, None)]:
+        choose_by_form(page, layer, unit, "bias" if source is None else source)
+        assert page.text_content("#what") == it.name(layer, unit, source)
+        weight = it.weight(layer, unit, source)
+        for what, values in [("w", weight.update.before), ("dE", weight.update.before), ("lr", weight.update.before)]:
+            assert set(numbers(page, what)) <= {values[what]}, what
+        assert numbers(page, "gradient") == [weight.gradient]
+        assert numbers(page, "loop") == ([] if weight.loop is None else [weight.loop])
+        assert numbers(page, "after") == [weight.update.after["w"]]
+        for moment in ("g", "m", "v"):
+            told = set(numbers(page, f"{moment} after"))
+            assert told == ({weight.update.after[moment]} if moment in weight.update.after else set()), moment
+        words = [line.split(" ← ")[0] for line in page.locator(".statement").all_text_contents()]
+        assert words == [name for name, _ in weight.update.statements]
+        if source is not None:
+            assert "clip" in page.text_content("#update")
+
+
+def choose_by_form(page, layer, unit, source=""):
+    page.select_option("#chosenlayer", str(layer))
+    page.fill("#chosenunit", str(unit))
+    page.fill("#chosensource", str(source))
+    page.press("#chosensource", "Enter")
+
+
+def test_a_network_of_a_hundred_units_is_drawn_whole(opened, place):
+    run = run_page("32", "--epochs", 4)  # more than 2,000 weights: the page's numbers are float32
+    page = opened(path=place / "a.html", width=360)
+    assert page.locator("#network .unit").count() == 64 + 32 + 10
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    boxes = page.eval_on_selector_all(
+        "#network .unit circle:first-of-type", "all => all.map(each => [each.cx.baseVal.value, each.cy.baseVal.value])"
+    )
+    assert len({tuple(box) for box in boxes}) == 106  # none hides another
+    to_frame(page, 3)
+    choose(page, "unit", 1, 9)
+    it = explained_frame(run, run.frames[3])
+    np.testing.assert_allclose(numbers(page, "delta"), it.unit(1, 9).delta, rtol=1e-6)
+    listed = page.locator(".links button")
+    sizes = np.abs(np.append(it.gradient[0][0][:, 8], it.gradient[0][1][0, 8]))
+    assert listed.count() == 10
+    assert f"from {sizes.argmax() + 1}:" in listed.first.text_content()
+    listed.first.click()
+    weight = it.weight(1, 9, int(sizes.argmax()) + 1)
+    assert page.text_content("#what") == weight.name
+    np.testing.assert_allclose(numbers(page, "product"), weight.products, rtol=1e-6)
+    choose(page, "unit", 2, 3)
+    page.dispatch_event('#network [data-key="edge 2 3 9"]', "click")
+    assert page.text_content("#what") == "layer 2, unit 3, from 9"
+    choose_by_form(page, 2, 11)
+    assert page.text_content("#chosentext") == "Layer 2: 10 units, each with weights from 1 to 32 and a bias."
+    assert page.text_content("#what") == "layer 2, unit 3, from 9"
+    assert "4 epochs of 45 steps of adam, each on 32 of 1,438 rows. Shown are 32 training rows" in page.text_content(
+        "#lead"
+    )
+    assert page.locator("#loss polyline").count() == 2  # training and validation
+    assert page.is_hidden("#rates")
+
+
+def test_a_larger_network_is_shown_around_the_chosen_unit(opened, place):
+    run = run_page("512", "--epochs", 2)
+    page = opened(path=place / "a.html")
     assert page.locator("#network .unit").count() == 12 + 12 + 10
-    choose(page, "unit", 1, 12)
+    choose_by_form(page, 1, 12)
     assert page.locator('#network [data-key="unit 1 15 "]').count() == 1
+    choose_by_form(page, 1, 500, 40)
+    it = explained_frame(run, run.frames[0])  # in float32, as it was trained
+    np.testing.assert_allclose(numbers(page, "gradient"), [it.weight(1, 500, 40).gradient], rtol=1e-6)
+    assert page.locator('#network [data-key="edge 1 500 40"]').count() == 1
+    assert numbers(page, "difference") == [None]
+
+
+def test_a_model_file_has_a_page(opened, place):
+    assert cli.run(["train", "iris", "--epochs", "1", "--hidden", "4"]) == 0
+    assert cli.run(["explain", "model.safetensors", "--data", "iris", "--row", "3", "--html", "m.html"]) == 0
+    page = opened(path=place / "m.html")
+    assert page.locator("#network .unit").count() == 4 + 4 + 3
+    assert page.is_disabled("#play")
+    assert page.text_content("#row").startswith("3: ")
+
+
+def test_a_run_of_all_rows_at_once_makes_the_steps_that_are_shown(opened, place):
+    """XOR by the trainer: the page's next weight is the run's."""
+    assert cli.run(["train", "xor", "--hidden", "2", "--epochs", "50", "--record", "x.run", "--dtype", "float64",
+                    "--activation", "sigmoid", "--loss", "binary_cross_entropy"]) == 0  # fmt: skip
+    assert cli.run(["explain", "x.run", "--html", "x.html"]) == 0
+    page = opened(path=place / "x.html")
+    run = load_run("x.run")
+    assert "on all rows at once" in page.text_content("#lead")
+    to_frame(page, 30)
+    choose(page, "edge", 1, 2, 1)
+    assert numbers(page, "after") == pytest.approx([run.frames[31].params[0][0][0, 1]], rel=1e-12)
+    assert page.is_visible("#surface")
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    (["--data", "iris"], "a recorded run has its own rows: leave out --data and --target"),
+    (["--learning-rate", "0.1"], "a recorded run has its own learning rate"),
+    (["--html", "a.html", "--row", "2"], "the page of a run shows every recorded row and step"),
+    (["--row", "33"], "--row must be one of 1 to 32, the rows that were recorded, not 33"),
+])  # fmt: skip
+def test_what_a_run_refuses(capsys, place, given, message):
+    assert cli.run(["train", "iris", "--epochs", "1", "--record", "a.run"]) == 0
+    capsys.readouterr()
+    assert cli.run(["explain", "a.run", *given]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_in_the_terminal(capsys, place):
+    assert cli.run(["train", "iris", "--epochs", "5", "--hidden", "4", "--record", "a.run"]) == 0
+    capsys.readouterr()
+    assert cli.run(["explain", "a.run", "--step", "9", "--weight", "layer 2, unit 1, from 1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    run = load_run("a.run")
+    assert lines[0] == "after step 8, the end of epoch 2; on 32 training rows, evenly chosen"
+    weight = explained_frame(run, run.frames[2]).weight(2, 1, 1)
+    assert f"sum {weight.gradient:.6g}; Xᵀδ {weight.matrix:.6g}" in "\n".join(lines)
+    assert f"= {weight.update.after['v']:.6g}" in "\n".join(lines)
+
+
+def test_a_run_of_the_users_own_optimizer_has_no_page(capsys, place):
+    X = np.eye(4)
+    trainer = Trainer(Network((4, 2)), optimizer=sgd(0.1)._replace(name=""), epochs=1, callbacks=[Recorder("a.run")])
+    trainer.fit(X, X[:, :2])
+    assert cli.run(["explain", "a.run"]) == 2
+    assert "trained by an optimizer that is not the package's" in capsys.readouterr().err
 
 
 def test_a_title_cannot_end_or_hide_the_script(opened, recordings, tmp_path):
@@ -224,7 +365,7 @@ def test_a_title_cannot_end_or_hide_the_script(opened, recordings, tmp_path):
 
 def test_what_is_not_trained_and_what_has_no_surface_is_told():
     shared = contents("x", [record(SYSTEMS["shared-bias"](), 2)])
-    assert [place[2] is None for place in shared["places"]] == shared["fixed"]
+    assert shared["fixed"] == [[False, True], [False, True]]
     xor = SYSTEMS["xor"]()
     assert contents("x", [record(xor, 2)])["bounds"] == [[-0.25, -0.25], [1.25, 1.25]]
     regression = contents("x", [record(xor._replace(network=replace(xor.network, output="identity")), 2)])
@@ -238,6 +379,12 @@ def test_the_page_ends_no_script_early_and_keeps_its_title(file):
     assert text.count("</script>") == 2
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
     assert "https://" not in text
+
+
+def test_a_page_holds_fewer_steps_of_larger_networks():
+    assert n_frames(17, 0) == n_frames(1_000, 0) == 121
+    assert 10 < n_frames(9_610, 2) < n_frames(4_810, 2) < 121
+    assert n_frames(250_000, 2) >= 3
 
 
 def test_what_is_kept_of_a_run():

@@ -13,25 +13,20 @@ import typer
 
 from backprop_xp import display, flags
 from backprop_xp.cli import options
-from backprop_xp.cli.use import encoded
+from backprop_xp.cli.subjects import ModelFile, SmallSystem, Subject, TrainedRun
 from backprop_xp.errors import InputError, nearest
 from backprop_xp.explanation import Explanation, text
-from backprop_xp.explanation import explain as explained
 from backprop_xp.explanation.page import written
-from backprop_xp.explanation.recording import Recording, at_rest, explained_step, record, trained
+from backprop_xp.explanation.recording import Recording
 from backprop_xp.explanation.systems import SYSTEMS
 from backprop_xp.files import write_output
-from backprop_xp.losses import LOSSES
-from backprop_xp.model import load as load_model
-from backprop_xp.optimizers import sgd
-
-_PAGE_ROWS, _PAGE_WEIGHTS = 32, 20_000
+from backprop_xp.tensor_files import kind_of
 
 
 def explain(
     what: Annotated[
         str,
-        typer.Argument(metavar="WHAT", help=f"A small system ({', '.join(SYSTEMS)}) or a model file that train wrote."),
+        typer.Argument(metavar="WHAT", help=f"A small system ({', '.join(SYSTEMS)}), a recorded run, or a model file."),
     ] = "xor",
     weight: Annotated[
         str | None, typer.Option(help="Such as 'layer 2, unit 1, from 1' or 'layer 2, unit 1, bias'; all count from 1.")
@@ -41,7 +36,10 @@ def explain(
     ] = None,
     step: Annotated[
         int | None,
-        typer.Option(help="Of a system: after so many steps of training; with --html the length of the recorded run."),
+        typer.Option(
+            help="After so many steps of training, of a recorded run the nearest kept; "
+            "with --html the length of a system's run."
+        ),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="For a model file: the rows, with their targets; as for evaluate.")
@@ -72,29 +70,13 @@ def explain(
 
       backprop-xp explain model.safetensors --data rows.csv --row 7
 
+      backprop-xp train digits --record digits.run && backprop-xp explain digits.run --html digits.html
+
       backprop-xp explain xor --html xor.html
     """
     flags.at_least("--step", step or 0, 0)
     flags.output_file("--html", page, (".html", ".htm"))
     rates = [] if learning_rate is None else _rates(learning_rate)
-    of_file = what not in SYSTEMS and os.path.isfile(what)  # which is False for what cannot be a file's name
-    flags.all_different({"WHAT": what if of_file else None, "--data": data, "--html": page})
-    if of_file:
-        _refuse([
-            (step is not None, "--step is for the small systems: a model file holds the end of its training"),
-            (len(rates) > 1, "several learning rates are for the page of a small system: give one"),
-        ])  # fmt: skip
-    elif what in SYSTEMS:
-        _refuse([
-            (data is not None or target is not None, f"{what} has its own data: leave out --data and --target"),
-            (
-                len(rates) > 1 and page is None,
-                "several learning rates are for the page of a small system: give one, or --html PAGE",
-            ),
-            (row is not None and page is not None, "the page of a small system shows every row: leave out --row"),
-        ])  # fmt: skip
-    else:
-        raise InputError(f"{what!r} is neither a file nor a small system{nearest(what, SYSTEMS)}")
     one = weight is not None or unit is not None
     _refuse([
         (
@@ -103,17 +85,17 @@ def explain(
         ),
         (as_json and one, "--json prints every weight and unit: leave out --weight and --unit"),
     ])  # fmt: skip
-    if page is not None and not of_file:
-        return _recorded(what, step, rates, page)
-    it = _of_model(what, data, target, row, rates) if of_file else _of_system(what, step or 0, row, rates)
+    subject = _subject(what, step, data, target, row, rates)
+    flags.all_different({"WHAT": what if what not in SYSTEMS else None, "--data": data, "--html": page})
     if page is not None:
-        return _written(page, f"{Path(what).name} on {data}", [at_rest(_small(it))])
+        return _written(page, subject.title, subject.recordings())
+    it = subject.explanation()
     if as_json:
         with _finite():
             printed = json.dumps(it.to_json(), allow_nan=False)
         print(printed)
         return 0
-    for line in _lines(it, weight, unit):
+    for line in [*subject.told, *_lines(it, weight, unit)]:
         display.out.print(line)
     return 0
 
@@ -137,23 +119,23 @@ def _lines(it: Explanation, weight: str | None, unit: str | None) -> list[str]:
     return lines
 
 
-def _small(it: Explanation) -> Explanation:
-    n_weights = sum(W.size for W, _ in it.params)
-    if len(it.X) > _PAGE_ROWS or n_weights > _PAGE_WEIGHTS:
-        raise InputError(
-            f"a page holds up to {_PAGE_ROWS} rows and {_PAGE_WEIGHTS:,} weights, not {len(it.X):,} and "
-            f"{n_weights:,}: choose a row with --row, or look in the terminal"
-        )
-    return it
-
-
-def _recorded(name: str, n_steps: int | None, rates: list[float], page: Path) -> int:
-    """Train the system by each learning rate, and write the page."""
-    system = SYSTEMS[name]()
-    n_steps = system.n_steps if n_steps is None else n_steps
-    return _written(page, f"{name}: where its gradients come from", [
-        record(system, n_steps, rate) for rate in rates or system.learning_rates
-    ])  # fmt: skip
+def _subject(
+    what: str, step: int | None, data: str | None, target: str | None, row: int | None, rates: list[float]
+) -> Subject:
+    """Return what is to be explained, once no option is given that is not for it."""
+    if what in SYSTEMS:
+        _refuse([(data is not None or target is not None, f"{what} has its own data: leave out --data and --target")])
+        return SmallSystem(what, step, row, rates)
+    if not os.path.isfile(what):  # which is False for what cannot be a file's name
+        raise InputError(f"{what!r} is neither a file nor a small system{nearest(what, SYSTEMS)}")
+    if kind_of(Path(what)) == "run":
+        _refuse([
+            (data is not None or target is not None, "a recorded run has its own rows: leave out --data and --target"),
+            (bool(rates), "a recorded run has its own learning rate: leave out --learning-rate"),
+        ])  # fmt: skip
+        return TrainedRun(what, step, row)
+    _refuse([(step is not None, "--step is for systems and recorded runs: a model file holds the end of its training")])
+    return ModelFile(what, data, target, row, rates)
 
 
 def _written(page: Path, title: str, recordings: list[Recording]) -> int:
@@ -180,43 +162,6 @@ def _rates(given: str) -> list[float]:
     except ValueError:
         raise InputError(f"--learning-rate must be a number, or several with commas; not {given!r}") from None
     return [flags.positive("--learning-rate", rate) for rate in rates]
-
-
-def _of_system(name: str, n_steps: int, row: int | None, rates: list[float]) -> Explanation:
-    system = SYSTEMS[name]()
-    _rows(row, len(system.X))
-    rate = rates[0] if rates else system.learning_rate
-    with np.errstate(over="ignore", invalid="ignore"):  # a rate too high shows in the numbers
-        *_, (params, state, _) = trained(system, n_steps, rate)
-        return explained_step(system, rate, params, state, row)
-
-
-def _of_model(file: str, data: str | None, target: str | None, row: int | None, rates: list[float]) -> Explanation:
-    if data is None:
-        raise InputError("a model file holds no rows: give --data FILE with the inputs and targets to explain")
-    model = load_model(file)
-    X, values = encoded(model, data, target, need_target=True)
-    assert model.target is not None  # or encoded() refuses
-    rows = _rows(row, len(X))
-    Y = model.target.encode(values)[rows]
-    loss = LOSSES[model.loss]
-    if loss.parameter is not None:
-        setting = model.extra.get("loss_setting")
-        if not isinstance(setting, float | int):
-            raise InputError(
-                f"the model file does not say by what setting of {model.loss} it was trained: train it again"
-            )
-        loss = flags.loss(f"{model.loss}:{setting}")
-    rule = sgd(rates[0] if rates else 0.1)
-    return explained(model.network, model.params, X[rows], Y, loss, optimizer=rule, first_row=row or 1)
-
-
-def _rows(row: int | None, n_rows: int) -> slice:
-    if row is None:
-        return slice(None)
-    if not 1 <= row <= n_rows:
-        raise InputError(f"--row must be one of 1 to {n_rows:,}, not {row}")
-    return slice(row - 1, row)
 
 
 _PLACE = re.compile(r"\s*layer\s*(\d{1,9})\s*,\s*unit\s*(\d{1,9})\s*,\s*(?:from\s*(\d{1,9})|bias)\s*")

@@ -75,11 +75,11 @@ class Explanation:
         leaf: Any = self.gradient[k][0 if source is not None else 1]
         shared = source is None and self.network.bias == "shared"
         third = np.ones(len(self.X)) if source is None else terms.third[:, i]
-        products = terms.delta.sum(axis=1) if shared else terms.delta[:, j] * third
+        products = self.products(layer, unit, source)
         place = self._place(unit, source)
         none = np.empty(0)
         return WeightTerms(
-            name=_name(layer, unit, source, shared=shared),
+            name=self.name(layer, unit, source),
             layer=layer,
             unit=unit,
             source=source,
@@ -90,11 +90,24 @@ class Explanation:
             gradient=float(products.sum()),
             matrix=float(leaf[place]),
             loop=self._of_loops(k, source is None, place),
-            difference=self._difference(k, source is None, place),
+            difference=self.difference(k, source is None, place),
             update=self.updates.of_weight(self.params, self.gradient, k, source is None, place),
             folded=terms.folded,
             first_row=self.first_row,
         )
+
+    def products(self, layer: int, unit: int, source: int | None) -> Floats:
+        """Return each sample's part (n_samples,) of a weight's gradient: the product of its terms."""
+        delta, third = self.layers[layer - 1].delta, self.layers[layer - 1].third
+        if source is None and self.network.bias == "shared":
+            return np.asarray(delta.sum(axis=1))
+        return np.asarray(delta[:, unit - 1] * (1.0 if source is None else third[:, source - 1]))
+
+    def name(self, layer: int, unit: int, source: int | None) -> str:
+        """Return what a weight is called."""
+        if source is None and self.network.bias == "shared":
+            return f"layer {layer}, shared bias"
+        return f"layer {layer}, unit {unit}, {'bias' if source is None else f'from {source}'}"
 
     def unit(self, layer: int, unit: int) -> UnitTerms:
         """Return a unit's numbers; layer and unit count from 1.
@@ -161,8 +174,8 @@ class Explanation:
             raise InputError("a data frame needs pandas: pip install pandas; rows() gives the same as a list") from None
         return pandas.DataFrame(self.rows())
 
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as numbers, lists and texts that `json` can write; arrays row by row."""
+    def described(self) -> dict[str, Any]:
+        """Return network, loss and optimizer as JSON values."""
         return {
             "network": {
                 "widths": list(self.network.widths),
@@ -170,6 +183,13 @@ class Explanation:
                 "bias": self.network.bias,
             },
             "loss": self.loss.name,
+            "optimizer": {"name": self.updates.optimizer.name, **dict(self.updates.optimizer.settings)},
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as numbers, lists and texts that `json` can write; arrays row by row."""
+        return {
+            **self.described(),
             "value": self.value,
             "X": self.X.tolist(),
             "Y": self.Y.tolist(),
@@ -185,7 +205,6 @@ class Explanation:
                 for terms in self.layers
             ],
             "weights": self.rows(),
-            "optimizer": {"name": self.updates.optimizer.name, **dict(self.updates.optimizer.settings)},
             "learning_rate": float(self.updates.state_after.learning_rate),
             "updates": int(self.updates.state_after.count),
             "findings": [finding._asdict() for finding in self.findings()],
@@ -215,8 +234,8 @@ class Explanation:
         return self.layers[layer - 1], layer - 1, unit - 1, (source or 1) - 1
 
     @cached_property
-    def _loops(self) -> Any:
-        """The scalar loops' gradients, or None."""
+    def loops(self) -> Any:
+        """The scalar loops' gradients, [(dW, db), ...] as lists; None where they don't know it, or would take long."""
         n_weights = sum(W.size for W, _ in self.params)
         known = self.loss is LOSSES.get(self.loss.name)
         alike = np.allclose(self.shares, _shares(self.loss, None, len(self.X)), rtol=1e-12, atol=0.0)
@@ -232,13 +251,13 @@ class Explanation:
             return None
 
     def _of_loops(self, k: int, bias: bool, place: tuple[int, int]) -> float | None:
-        if self._loops is None:
+        if self.loops is None:
             return None
-        dW, db = self._loops[k]
+        dW, db = self.loops[k]
         return float(db[place[1]] if bias else dW[place[0]][place[1]])
 
-    def _difference(self, k: int, bias: bool, place: tuple[int, int]) -> float:
-        """(E(w + h) - E(w - h)) / 2h."""
+    def difference(self, k: int, bias: bool, place: tuple[int, int]) -> float:
+        """Return (E(w + h) - E(w - h)) / 2h of a weight; layer and place count from 0."""
         value = make_gradient(self.network, self.loss._replace(over_samples="sum"))
         leaf = self.params[k][1 if bias else 0]
         assert leaf is not None
@@ -361,9 +380,3 @@ def _state_on_host(state: OptimizerState) -> OptimizerState:
 
     moments = tuple((tuple(map(host, of_W)), tuple(map(host, of_b))) for of_W, of_b in state.moments)
     return OptimizerState(host(state.count), host(state.learning_rate), moments)
-
-
-def _name(layer: int, unit: int, source: int | None, *, shared: bool) -> str:
-    if shared:
-        return f"layer {layer}, shared bias"
-    return f"layer {layer}, unit {unit}, {'bias' if source is None else f'from {source}'}"

@@ -51,18 +51,26 @@ def found_in(it: "Explanation") -> list[Finding]:
 
 
 def _largest(it: "Explanation") -> list[Finding]:
-    sizes = sorted(it.rows(), key=lambda row: -abs(row["gradient"]))[:_LARGEST]
+    """Return the weights with the largest gradients, and of each the row that adds most to it."""
+    found = []
+    for k, leaves in enumerate(it.gradient):
+        for leaf, bias in zip(leaves, (False, True), strict=True):
+            if leaf is not None:
+                places = np.argsort(-np.abs(leaf), axis=None, kind="stable")[:_LARGEST]
+                found += [(abs(float(leaf.flat[at])), k + 1, *divmod(int(at), leaf.shape[1]), bias) for at in places]
+    found.sort(key=lambda each: -each[0])
     findings = []
-    for each in sizes:
-        weight = it.weight(each["layer"], each["unit"], each["source"])
-        n = int(np.abs(weight.products).argmax())
+    for _, layer, i, j, bias in found[:_LARGEST]:
+        unit, source = j + 1, None if bias else i + 1
+        products = it.products(layer, unit, source)
+        n, gradient = int(np.abs(products).argmax()), float(products.sum())
         row = n + it.first_row
-        against = ", against the sum" if weight.products[n] * weight.gradient < 0 else ""
+        against = ", against the sum" if products[n] * gradient < 0 else ""
         findings.append(
             Finding(
-                "largest", weight.layer, weight.unit, weight.source, row, weight.gradient,
-                f"{weight.name}: gradient {weight.gradient:.6g}, largest term in row {row} "
-                f"({weight.products[n]:.6g}{against})",
+                "largest", layer, unit, source, row, gradient,
+                f"{it.name(layer, unit, source)}: gradient {gradient:.6g}, largest term in row {row} "
+                f"({products[n]:.6g}{against})",
             )
         )  # fmt: skip
     return findings

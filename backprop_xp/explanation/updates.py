@@ -79,6 +79,16 @@ class Updates:
         """Tell whether a layer's W (or b) is not trained; the layer counts from 0."""
         return self.multipliers is not None and not self.multipliers[layer][1 if bias else 0]
 
+    def moments(self, state: OptimizerState, layer: int, bias: bool) -> dict[str, Any]:
+        """Return a state's moments of a layer's W (or b) by their letters in the statements; the layer from 0."""
+        name, settings, leaf = self.optimizer.name, dict(self.optimizer.settings), 1 if bias else 0
+        found = {}
+        for letter, values in zip(_MOMENTS.get(name, ""), state.moments[layer][leaf], strict=False):
+            # Adam's state holds its moments without their constant factors.
+            scale = 1.0 - settings[{"m": "beta_1", "v": "beta_2"}[letter]] if name.startswith("adam") else 1.0
+            found[letter] = scale * values
+        return found
+
     def of_weight(self, params: Params, gradient: Params, layer: int, bias: bool, place: tuple[int, int]) -> Update:
         """Return the update of one weight.
 
@@ -114,11 +124,8 @@ class Updates:
             before["t"] = float(self.state_after.count)
         if bias and "weight_decay" in before:
             before["weight_decay"] = 0.0
-        for k, moment in enumerate(_MOMENTS[name]):
-            # Adam's state holds its moments without their constant factors.
-            scale = 1.0 - settings[{"m": "beta_1", "v": "beta_2"}[moment]] if name.startswith("adam") else 1.0
-            before[moment] = scale * float(self.state.moments[layer][leaf][k][place])
-            after[moment] = scale * float(self.state_after.moments[layer][leaf][k][place])
+        for found, state in ((before, self.state), (after, self.state_after)):
+            found |= {moment: float(values[place]) for moment, values in self.moments(state, layer, bias).items()}
         return Update((_gradient(before["l2"], self.clip), *_STATEMENTS[name]), before, {**after, "w": at(self.params)})
 
 

@@ -1,6 +1,7 @@
-"""Pages: one HTML file each that loads nothing, of a template, a style that all share, and a script."""
+"""Pages: one HTML file each that loads nothing, of a template and the styles and scripts that it names."""
 
 import html
+import re
 from importlib import resources
 
 
@@ -10,17 +11,16 @@ def page(name: str, title: str, **parts: str) -> str:
     Parameters
     ----------
     name : str
-        Of the template beside this file, and of its script if it has one.
+        Of the template beside this file, in which ``<!--style.css-->`` is that file and ``<!--lead-->`` a part.
     title : str
         As text; the parts are HTML.
     """
-    text = _read(f"{name}.html")
-    parts = {"title": html.escape(title), "style": _read("style.css"), **parts}
-    if "<!--script-->" in text:
-        parts["script"] = _read(f"{name}.js")
-    for place, part in parts.items():
-        text = text.replace(f"<!--{place}-->", part)
-    return text
+    given = {"title": html.escape(title), **parts}
+
+    def content(place: re.Match[str]) -> str:
+        return _read(place[1]) if "." in place[1] else given[place[1]]
+
+    return re.sub(r"<!--([\w./]+)-->", content, _read(f"{name}.html"))
 
 
 def _read(name: str) -> str:
