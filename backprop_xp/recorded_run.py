@@ -14,6 +14,7 @@ from backprop_xp.losses import LOSSES, Loss, with_setting
 from backprop_xp.model import network_from_json
 from backprop_xp.network import Network, Params, init
 from backprop_xp.optimizers import OPTIMIZERS, Optimizer, OptimizerState
+from backprop_xp.tables import TableEncoder, encoder_from_json
 from backprop_xp.targets import Target
 from backprop_xp.tensor_files import Arrays, DamagedError, unpacked
 
@@ -97,6 +98,19 @@ class RecordedRun:
     def n_batches(self) -> int:
         """Steps of an epoch."""
         return -(-int(self.header["n_samples"]) // int(self.header["settings"]["batch_size"]))
+
+    @property
+    def features(self) -> list[str] | None:
+        """Names of the inputs, if they were columns of a table."""
+        preprocessing = self.about.get("preprocessing")
+        encoder = None if preprocessing is None else encoder_from_json(preprocessing)
+        return encoder.feature_names if isinstance(encoder, TableEncoder) else None
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the classes, if they were told."""
+        known = None if self.target is None else self.target.classes
+        return None if known is None else [str(each) for each in known]
 
 
 def load_run(path: str | Path) -> RecordedRun:

@@ -274,6 +274,18 @@ def test_a_network_of_a_hundred_units_is_drawn_whole(opened, place):
     assert page.text_content("#what") == weight.name
     np.testing.assert_allclose(numbers(page, "product"), weight.products, rtol=1e-6)
     choose(page, "unit", 2, 3)
+    page.press('#network [data-key="unit 2 3 "]', "ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    assert page.text_content("#what") == "layer 1, unit 4"
+    assert page.evaluate("document.activeElement.dataset.key") == "unit 1 4 "
+    page.select_option("#row", "28")
+    seen = page.eval_on_selector(
+        ".long",
+        """box => { const now = box.querySelector('.now').getBoundingClientRect();
+        const around = box.getBoundingClientRect(); return now.top > around.top && now.bottom < around.bottom; }""",
+    )
+    assert seen
+    choose(page, "unit", 2, 3)
     page.dispatch_event('#network [data-key="edge 2 3 9"]', "click")
     assert page.text_content("#what") == "layer 2, unit 3, from 9"
     choose_by_form(page, 2, 11)
@@ -284,6 +296,11 @@ def test_a_network_of_a_hundred_units_is_drawn_whole(opened, place):
     )
     assert page.locator("#loss polyline").count() == 2  # training and validation
     assert page.is_hidden("#rates")
+    choose_by_form(page, 2, 5, 3)
+    assert "hidden unit 3 → output 5 (4)" in page.text_content("#chain")  # the class by its name
+    choose_by_form(page, 1, 5, 12)
+    assert "input 12 (pixel_1_3) → hidden unit 5" in page.text_content("#chain")
+    assert "(epoch 3)" in page.text_content("#steplabel")
 
 
 def test_a_larger_network_is_shown_around_the_chosen_unit(opened, place):

@@ -60,7 +60,7 @@ def test_classification(capsys):
     matrix = confusion_matrix(truth, predicted)
     np.testing.assert_array_equal(figures.confusion(truth, predicted, 10), matrix)
     drawn = re.search(r'aria-label="Confusion matrix.*?</svg>', page, re.DOTALL)[0]
-    inside = [int(n) for n in re.findall(r"<text [^>]*font-size: 8px[^>]*>([\d,]+)</text>", drawn)]
+    inside = [int(n) for n in re.findall(r"<text [^>]*font-size: 9px[^>]*>([\d,]+)</text>", drawn)]
     assert inside == matrix[matrix > 0].tolist()
     right = int(np.trace(matrix))
     assert f"On 359 validation rows. {right} right, {359 - right} wrong." in page

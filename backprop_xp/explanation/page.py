@@ -54,6 +54,9 @@ def contents(title: str, recordings: Sequence[Recording]) -> dict[str, Any]:
         "title": title,
         **first.described(),
         "note": recordings[0].note,
+        "over_samples": first.loss.over_samples,
+        "features": recordings[0].features,
+        "classes": recordings[0].classes,
         "kind": kind,
         "n_rows": len(first.X),
         "X": _packed(first.X, kind),
@@ -69,7 +72,8 @@ def contents(title: str, recordings: Sequence[Recording]) -> dict[str, Any]:
                 "losses": _thinned(each.at, each.losses),
                 "held_losses": None if each.held_losses is None else _thinned(each.at, each.held_losses),
                 "frames": [
-                    _frame(step, it, kind, forms) for step, it in zip(each.steps, each.explanations, strict=True)
+                    _frame(step, it, kind, forms) | ({} if each.epochs is None else {"epoch": each.epochs[k]})
+                    for k, (step, it) in enumerate(zip(each.steps, each.explanations, strict=True))
                 ],
             }
             for each in recordings

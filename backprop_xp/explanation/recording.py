@@ -37,6 +37,10 @@ class Recording(NamedTuple):
         What a reader should know of the run.
     held_losses : array (n_points,), optional
         On validation rows.
+    epochs : list of int, optional
+        Of a recorded run, finished before each explanation.
+    features, classes : list of str, optional
+        Names of inputs, and of what each output stands for.
     """
 
     learning_rate: float
@@ -46,6 +50,9 @@ class Recording(NamedTuple):
     explanations: list[Explanation]
     note: str
     held_losses: Floats | None = None
+    epochs: list[int] | None = None
+    features: list[str] | None = None
+    classes: list[str] | None = None
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a rate too high shows as a loss that is not finite
@@ -116,7 +123,10 @@ def of_run(run: RecordedRun, n_kept: int) -> Recording:
     losses, held = run.history.get("loss", np.empty(0)), run.history.get("val_loss")
     rate = float(explanations[0].updates.state_after.learning_rate)
     steps = [updates_before(run, frame) for frame in frames]
-    return Recording(rate, losses, epochs * run.n_batches, steps, explanations, _told(run), held)
+    return Recording(
+        rate, losses, epochs * run.n_batches, steps, explanations, _told(run), held,
+        [frame.epoch for frame in frames], run.features, run.classes,
+    )  # fmt: skip
 
 
 def check_explainable(run: RecordedRun) -> None:
@@ -157,10 +167,16 @@ def _told(run: RecordedRun) -> str:
     n_epochs = len(run.history.get("epoch", ()))
     note = f"{n_epochs:,} epochs of {run.n_batches:,} steps of {run.header['optimizer']['name']}, "
     if batch == n_samples == n_rows:
-        return f"{note}on all rows at once."
-    note += f"each on {batch:,} of {n_samples:,} rows. Shown are {n_rows} training rows, evenly chosen, and the update"
-    note += " that a step on these would make."
-    return f"{note} Dropout is left out." if settings["dropout"] else note
+        note += "on all rows at once."
+    else:
+        note += f"each on {batch:,} of {n_samples:,} rows. Shown are {n_rows} training rows, evenly chosen, and the "
+        note += "update that a step on these would make."
+    if settings["dropout"]:
+        note += " Dropout is left out."
+    if run.target is not None and run.target.mean is not None:
+        note += " Targets and outputs are shown as they were learned: less their mean, by their standard deviation."
+    kept = int(run.header["kept_epoch"])
+    return f"{note} The model that was kept is that of epoch {kept}." if 0 < kept < n_epochs else note
 
 
 def at_rest(it: Explanation) -> Recording:

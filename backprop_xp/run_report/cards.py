@@ -38,10 +38,15 @@ def pairs(rows: Iterable[tuple[str, Any]]) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table under its heads."""
-    head = "".join(f"<th>{text(each)}</th>" for each in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{text(each)}</td>' for each in row)}</tr>" for row in rows)
-    return f'<div class="box"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    """Return a table under its heads; the first cell of a row is what it is of."""
+    head = "".join(f"<th scope=col>{text(each)}</th>" for each in heads)
+    lines = [
+        f"<th scope=row>{text(first)}</th>{''.join(f'<td>{text(each)}</td>' for each in row)}" for first, *row in rows
+    ]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    # A wide one is scrolled by keys too.
+    reached = f' tabindex=0 role=group aria-label="Table by {text(heads[0])}"' if len(heads) > 5 else ""
+    return f'<div class="box"{reached}><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def folded(title: str, body: str) -> str:

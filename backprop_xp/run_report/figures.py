@@ -61,9 +61,7 @@ def task(run: RecordedRun) -> str:
 
 def classes(run: RecordedRun) -> list[str]:
     """Return the classes' names."""
-    if run.target is not None and run.target.classes is not None:
-        return [str(each) for each in run.target.classes]
-    return [str(k) for k in range(max(2, run.network.widths[-1]))]
+    return run.classes or [str(k) for k in range(max(2, run.network.widths[-1]))]
 
 
 def labels(run: RecordedRun, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -42,7 +42,7 @@ def _confusion(run: RecordedRun, rows: Rows, on: str) -> str:
         return confused
     counts = figures.confusion(truth, predicted, len(names))
     picture = pictures.svg(pictures.confusion(counts, names), f"Confusion matrix. {said}")
-    said += " A row a true class, a column a predicted one; the darker, the larger the share of the row."
+    said += " A row a true class, a column a predicted one; the stronger its colour, the larger its share of the row."
     return card("Confusion matrix", picture + soft(said)) + confused
 
 
@@ -68,12 +68,12 @@ def _residuals(run: RecordedRun, rows: Rows, on: str) -> str:
     name, parts = run.about.get("target_name") or "value", []
     for k in range(min(_OUTPUTS, truth.shape[1])):
         errors = values[:, k] - truth[:, k]
-        said = (
-            f"Predicted less true: mean {shown(errors.mean())}, root mean square {shown(np.sqrt((errors**2).mean()))}"
-        )
+        spread = f"mean {shown(errors.mean())}, root mean square {shown(np.sqrt((errors**2).mean()))}"
+        said = f"Predicted less true, in the target's units: {spread}"
         which = name if truth.shape[1] == 1 else f"output {k + 1}"
         drawn = pictures.predicted(truth[:, k], values[:, k], which), pictures.residuals(errors)
-        parts.append(side_by_side(pictures.svg(each, f"{which}: {said}") for each in drawn))
+        told = f"Predicted {which} against true, a dot a row", f"Residuals of {which}: {said}"
+        parts.append(side_by_side(pictures.svg(each, words) for each, words in zip(drawn, told, strict=True)))
         parts.append(soft(f"{which}: {said}. {on}"))
     if truth.shape[1] > _OUTPUTS:
         parts.append(soft(f"and {truth.shape[1] - _OUTPUTS} more outputs"))
@@ -94,7 +94,11 @@ def _worst(run: RecordedRun, rows: Rows, kind: str) -> str:
     ]
     heads = ["row", "true", "predicted", "loss", *raw]
     more = max((row.get("more", 0) for row in worst), default=0)
-    said = "The rows with the largest loss; they count from 1, in the data they come from."
+    said = "The rows with the largest loss, right or wrong; they count from 1, in the data they come from."
+    said += {
+        "classification": " In brackets the probability that the network gave that class.",
+        "regression": " The loss is that of the target as it was learned.",
+    }.get(kind, "")
     if more:
         said += f" {more:,} more columns are not shown."
     return card("Worst rows", table(heads, body) + soft(said), wide=True)

@@ -13,6 +13,11 @@ from backprop_xp.run_report.cards import card, few, folded, named, pairs, shown,
 from backprop_xp.run_report.figures import Sizes
 
 _COLUMNS, _OPEN, _CATEGORIES, _OUTPUTS = 200, 12, 8, 3  # of which that many are shown
+_SETTINGS = {
+    "dtype": "data type",
+    "precision": "precision of matrix products",
+    "seed": "seed of weights, order, dropout",
+}
 
 
 def lead(run: RecordedRun) -> str:
@@ -91,8 +96,10 @@ def network(run: RecordedRun, sizes: Sizes | None) -> str:
         rows.append(row)
     heads = ["layer", "units", "activation", "parameters", "weights", "gradients"]
     n_parameters = sum(int(np.prod(shape)) for shapes in net.shapes for shape in shapes if shape)
-    bias = {True: "one a unit", False: "none", "shared": "one a layer, shared"}[net.bias]
-    said = soft(f"{n_parameters:,} parameters; bias: {bias}. Weights and gradients: root mean squares in the end.")
+    bias = {True: "one for each unit", False: "none", "shared": "one for each layer"}[net.bias]
+    said = soft(
+        f"{n_parameters:,} parameters; bias: {bias}. Weights and gradients: root mean squares at the last epoch."
+    )
     return card("Network", table(heads[: len(rows[0])], rows) + said)
 
 
@@ -104,8 +111,8 @@ def training(run: RecordedRun) -> str:
     rows = [
         ("loss", loss["name"] + (f", {loss['parameter']:g}" if loss["parameter"] is not None else "")),
         ("optimizer", ", ".join([optimizer["name"] or "one of your own", *_assigned(optimizer["settings"])])),
-        *([("learning rate", f"{shown(rates[0])} in all epochs")] if _is_constant(rates) else []),
-        *((named(name), _said(value)) for name, value in settings.items()),
+        *([("learning rate", _rate(rates))] if len(rates) else []),
+        *((_SETTINGS.get(name, named(name)), _said(value)) for name, value in settings.items()),
     ]
     return card("Training", pairs(rows))
 
@@ -183,7 +190,7 @@ def repeat(run: RecordedRun) -> str:
         )
     said = (
         f"The same seed, {run.header['settings']['seed']}, gives the same first parameters, order of rows and dropout "
-        "masks on every backend."
+        "masks on every backend: the same figures here, and the same to rounding elsewhere."
     )
     return card("How to repeat it", "".join(parts) + soft(said), wide=True)
 
@@ -205,6 +212,12 @@ def _snippet(run: RecordedRun) -> str:
 
 def _is_result(name: str) -> bool:
     return name not in pictures.NOT_FIGURES
+
+
+def _rate(rates: NDArray[np.float64]) -> str:
+    if _is_constant(rates):
+        return f"{shown(rates[0])} in all epochs"
+    return f"by a schedule, {shown(rates[0])} at the end of epoch 1, {shown(rates[-1])} of epoch {len(rates):,}"
 
 
 def _is_constant(rates: NDArray[np.float64]) -> bool:

@@ -1,16 +1,19 @@
 // The chain rule of what is chosen, and the update.
 function table(heads, body, foot) {
-  const line = (cells, tag) => make("tr", {}, ...cells.map((cell) => make(tag, {}, cell)));
-  const lines = body.map((cells, n) => { const tr = line(cells, "td"); if (n === state.row) tr.className = "now"; return tr; });
-  const parts = [make("thead", {}, line(heads, "th")), make("tbody", {}, ...lines)];
-  if (foot) parts.push(make("tfoot", {}, line(foot, "td")));
+  const line = (cells, more = {}) => make("tr", more, ...cells.map((cell, k) => (k ? make("td", {}, cell) : make("th", { scope: "row" }, cell))));
+  const lines = body.map((cells, n) => line(cells, n === state.row ? { class: "now", "aria-current": "true" } : {}));
+  const parts = [make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, ...lines)];
+  if (foot) parts.push(make("tfoot", {}, line(foot)));
   return body.length > 14 ? make("div", { class: "box long", tabindex: 0, role: "group", "aria-label": "Rows" }, make("table", {}, ...parts)) : make("div", { class: "box" }, make("table", {}, ...parts));
 }
 function drawChain() {
   const { layer, unit, source } = state.chosen;
   at("chain").replaceChildren(...(source === undefined ? ofUnit(layer, unit) : ofWeight(layer, unit, source)));
+  const long = at("chain").querySelector(".long");
+  if (long) { const now = long.querySelector(".now"); long.scrollTop = now.offsetTop - long.clientHeight / 2; }
 }
 const heading = (layer, unit, source) => [make("h3", { id: "what" }, named(layer, unit, source)), make("p", { class: "soft" }, spoken(layer, unit, source))];
+const FOLDED = "Loss and output activation are differentiated together: first is ∂E/∂net, and second 1.";
 function sumOnward(layer, unit) {
   const onward = deltas(state.row, layer + 1).map((of, l) => [of, weight(layer + 1, l + 1, unit)]);
   const line = make("p", { id: "sum" }, `First in row ${rowName(state.row)} comes back from layer ${layer + 1}: Σ δ·w = `);
@@ -30,10 +33,16 @@ function ofWeight(layer, unit, source) {
     : [rowName(n), number(term("first", n, layer, unit), "first"), number(term("second", n, layer, unit), "second"), number(third(n), "third"), number(product(n), "product")]);
   const total = number(gradient(layer, unit, source), "gradient");
   parts.push(table(shared ? ["row", "δ"] : ["row", "first", "second", "third", "product"], body, shared ? ["sum", total] : ["sum", "", "", "", total]));
-  if (!shared) parts.push(make("p", { class: "soft" }, "First: how the loss changes with this unit's output. Second: the slope of its activation there. Third: what comes in over this weight" + (source === null ? " (1 for a bias)." : ".")));
+  const two = folded ? FOLDED : "First: how the loss changes with this unit's output. Second: the slope of its activation there.";
+  if (!shared) parts.push(make("p", { class: "soft" }, `${two} Third: what comes in over this weight${source === null ? " (1 for a bias)." : "."}`));
   if (layer < nLayers && !shared) parts.push(sumOnward(layer, unit));
   const same = make("p", { class: "numbers" }, "The same gradient: matrices Xᵀδ ");
-  same.append(number(ofWeightAt("matrix", layer, unit, source), "matrix"), ", scalar loops ", number(ofWeightAt("loop", layer, unit, source), "loop"), ", central difference ", number(ofWeightAt("difference", layer, unit, source), "difference"), ".");
+  same.append(number(ofWeightAt("matrix", layer, unit, source), "matrix"));
+  for (const [name, said, why] of [["loop", "scalar loops", "which do not know this loss or activation, or would take long"], ["difference", "central difference", "taken of each weight of networks up to 300"]]) {
+    const value = ofWeightAt(name, layer, unit, source);
+    same.append(`, ${said} `, number(value, name), value === null ? ` (${why})` : "");
+  }
+  same.append(".");
   return [...parts, same, ...update(layer, unit, source)];
 }
 
@@ -54,9 +63,10 @@ function update(layer, unit, source) {
   const given = ofWeightAt("given", layer, unit, source) ?? ofWeightAt("matrix", layer, unit, source);
   const moved = after - w, against = moved * g < 0;
   let told = "it does not move.";
-  if (moved) told = `it ${moved > 0 ? "grows" : "falls"} by ${shown(Math.abs(moved))}, ${against ? `because the loss ${g > 0 ? "grows" : "falls"} when it grows.` : "which is not against its gradient: what the rule carries on from earlier steps, or a penalty, weighs more."}`;
+  const because = data.optimizer.name === "sgd" ? "because" : "against its gradient:";
+  if (moved) told = `it ${moved > 0 ? "grows" : "falls"} by ${shown(Math.abs(moved), narrow.matches ? 4 : 6)}, ${against ? `${because} the loss ${g > 0 ? "grows" : "falls"} when it grows.` : "which is not against its gradient: what the rule carries on from earlier steps, or a penalty, weighs more."}`;
   if (statements.length === 2 && statements[0][1] === "dE" && statements[1][1] === "w - lr * g")
-    return [make("p", { class: "numbers", id: "update" }, "Update: w ← w − learning rate · gradient = ", number(w, "w"), " − ", number(constants.lr, "rate"), " · ", number(g, "g"), " = ", number(after, "after"), ": " + told)];
+    return [make("p", { class: "numbers", id: "update" }, "Next update: w ← w − learning rate · gradient = ", number(w, "w"), " − ", number(constants.lr, "rate"), " · ", number(g, "g"), " = ", number(after, "after"), ": " + told)];
   const known = { ...constants, w, dE: ofWeightAt("matrix", layer, unit, source) }, results = { g: given, w: after };
   for (const letter of ["m", "v"]) {
     const before = ofWeightAt(`${letter} before`, layer, unit, source);
@@ -69,7 +79,7 @@ function update(layer, unit, source) {
     known[name] = results[name];
     return line;
   });
-  return [make("div", { class: "numbers", id: "update" }, make("p", {}, `Update by ${data.optimizer.name}, number ${constants.t || frame().step + 1}: ${told}`), ...lines)];
+  return [make("div", { class: "numbers", id: "update" }, make("p", {}, `Next update, number ${constants.t || frame().step + 1}, by ${data.optimizer.name}: ${told}`), ...lines)];
 }
 function ofUnit(layer, unit) {
   const parts = heading(layer, unit);
@@ -78,7 +88,7 @@ function ofUnit(layer, unit) {
   parts.push(table(["row", "output", "first", "second", "δ"], rows.map((n) => [rowName(n), number(outputAt(n, layer, unit), "output"),
     number(term("first", n, layer, unit), "first"), number(term("second", n, layer, unit), "second"), number(term("delta", n, layer, unit), "delta")])));
   if (layer < nLayers) parts.push(sumOnward(layer, unit));
-  else parts.push(make("p", { class: "soft" }, data.folded ? "Loss and output activation are differentiated together: first is ∂E/∂net, and second 1." : "At an output, first is how the loss itself changes with the output."));
+  else parts.push(make("p", { class: "soft" }, data.folded ? FOLDED : "At an output, first is how the loss itself changes with the output."));
   return [...parts, ...weightsOf(layer, unit)];
 }
 // Where lines are too many to be met one by one: the unit's weights by the size of their gradients.

@@ -1,7 +1,8 @@
 // What is chosen, and by what it is changed.
 function draw() {
   at("slider").value = state.frame;
-  at("steplabel").textContent = `Step ${frame().step.toLocaleString("en")}`;
+  at("steplabel").textContent = `Step ${frame().step.toLocaleString("en")}${frame().epoch === undefined ? "" : ` (epoch ${frame().epoch})`}`;
+  if (!state.playing) at("status").textContent = `${at("steplabel").textContent}, ${named(state.chosen.layer, state.chosen.unit, state.chosen.source)}${state.chosen.source === undefined ? "" : `: gradient ${shown(gradient(state.chosen.layer, state.chosen.unit, state.chosen.source))}`}`;
   at("slider").setAttribute("aria-valuetext", `step ${frame().step}, loss ${shown(frame().value)}`);
   drawNetwork(); drawChain(); drawLoss(); drawFindings(); drawSurface(); drawRates();
 }
@@ -40,10 +41,13 @@ function fromForm() {  // a unit or a weight by its numbers
 
 const kinds = new Set(data.network.activations);
 at("lead").textContent = `A ${widths.join("-")} network of ${kinds.size === 1 ? `${[...kinds][0]} units` : `units ${data.network.activations.join(", ")} by layer`}, ${nRows} row${nRows > 1 ? "s" : ""}, loss ${data.loss}. ${data.note}`;
-at("lossword").textContent = data.loss === "half_squared_error" ? "The loss: the sum over rows and outputs of (y − p)² / 2, y the target and p the output." : `The loss, ${data.loss}: as backprop_xp.losses defines it, over all rows shown.`;
+at("lossword").textContent = data.loss === "half_squared_error" ? "The loss: the sum over rows and outputs of (y − p)² / 2, y the target and p the output." : `The loss, ${data.loss}: its ${data.over_samples} over the rows shown, with the penalty if there is one.`;
 at("ruleword").hidden = at("rulename").hidden = data.optimizer.name === "sgd";
 at("rulename").textContent = Object.keys(data.runs[0].frames[0].weights).some((name) => name.startsWith("v")) ? "g, m, v" : "g, m";
-if (small) at("edgeword").textContent = "Choose a circle to see its delta and its weights.";
+if (small) {
+  at("edgeword").textContent = "Choose a circle to see its delta and its weights.";
+  at("keyword").textContent = "Tab goes to the chosen circle, and the arrows on from it; the form above it chooses any unit or weight.";
+}
 data.runs.forEach((each, k) => {
   const radio = make("input", { type: "radio", name: "run", value: k });
   radio.checked = k === 0;
@@ -54,7 +58,8 @@ at("runs").hidden = data.runs.length === 1;
 const few = (width, value) => Array.from({ length: Math.min(4, width) }, (_, k) => shown(value(k + 1), 4)).join(", ") + (width > 4 ? ", …" : "");
 function targetOf(n) {  // the class where one is 1 and the others 0
   const values = Array.from({ length: widths[nLayers] }, (_, k) => target(n, k + 1));
-  return values.length > 2 && values.filter((value) => value === 1).length === 1 && values.filter((value) => value === 0).length === values.length - 1 ? `output ${values.indexOf(1) + 1}` : few(values.length, (k) => values[k - 1]);
+  const one = values.length > 2 && values.filter((value) => value === 1).length === 1 && values.filter((value) => value === 0).length === values.length - 1;
+  return one ? outputName(values.indexOf(1) + 1) : few(values.length, (k) => values[k - 1]);
 }
 rows.forEach((n) => at("row").append(make("option", { value: n }, `${rowName(n)}: (${few(widths[0], (k) => input(n, k))}) → ${targetOf(n)}`)));
 widths.forEach((_, layer) => at("chosenlayer").append(make("option", { value: layer }, layer ? `layer ${layer}` : "inputs")));

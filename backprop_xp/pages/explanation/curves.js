@@ -10,7 +10,8 @@ function drawLoss() {
   const curve = (points, more) => make("polyline", { points: points.map(([step, loss]) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(" "), fill: "none", ...more });
   const lines = data.runs.map((each, k) => curve(each.losses, { stroke: k === state.run ? "var(--blue)" : "var(--faint)", "stroke-width": k === state.run ? 2.5 : 1.5 }));
   if (held.length) lines.push(curve(held, { stroke: "var(--orange)", "stroke-width": 2 }));
-  const labels = data.runs.length > 1 ? data.runs.map((each) => { const [step, loss] = each.losses.at(-1); return make("text", { x: x(step) - 22, y: Math.min(high - bottom - 3, y(loss) - 5), class: "small" }, shown(each.learning_rate)); }) : [];
+  const ends = [["training", run().losses], ["validation", held]].filter(([, points]) => recorded && points.length);
+  const labels = recorded ? ends.map(([name, points]) => make("text", { x: x(lastStep) - 26, y: y(points.at(-1)[1]) - 6, class: "small" }, name)) : data.runs.length > 1 ? data.runs.map((each) => { const [step, loss] = each.losses.at(-1); return make("text", { x: x(step) - 22, y: Math.min(high - bottom - 3, y(loss) - 5), class: "small" }, shown(each.learning_rate)); }) : [];
   const mark = recorded ? make("line", { x1: x(now.step), x2: x(now.step), y1: 4, y2: high - bottom, stroke: "var(--blue)", "stroke-dasharray": "3 3" }) : make("circle", { cx: x(now.step), cy: y(now.value), r: 5, fill: "var(--blue)", stroke: "var(--paper)" });
   svg.replaceChildren(make("line", { x1: left, x2: wide - 10, y1: high - bottom, y2: high - bottom, stroke: "var(--faint)" }), make("text", { x: left - 24, y: y(top) + 8, class: "small" }, shown(Number(top.toPrecision(3)))),
     make("text", { x: left - 24, y: high - bottom + 3, class: "small" }, log ? shown(Number(low.toPrecision(2))) : "0"), make("text", { x: x(lastStep) - 20, y: high - 6, class: "small" }, `step ${lastStep}`), make("text", { x: left, y: high - 6, class: "small" }, "0"),

@@ -60,7 +60,8 @@ function drawNetwork() {
     (layer === 0 ? "inputs" : layer === nLayers ? "outputs" : `layer ${layer}`) + (units[layer].length < width ? ` (${units[layer].length} of ${width})` : ""))));
   if (focused) { const again = svg.querySelector(`[data-key="${focused}"]`); if (again) again.focus(); }
   at("stagetext").textContent = stageText();
-  at("back").disabled = state.stage === 0;
+  at("back").disabled = !state.stage;
+  at("onward").textContent = state.stage === null ? "Forward and backward pass, one by one ▶" : "Next ▶";
   at("onward").disabled = state.stage === stages().length - 1;
   at("whole").disabled = state.stage === null;
 }
@@ -106,7 +107,7 @@ function manyEdges(units, { x, y, r }, strength) {
     (paths[key] = paths[key] || []).push(line(layer, i, j));
   }
   const edges = Object.entries(paths).map(([key, d]) => make("path", { class: "many", d: d.join(""), stroke: key.split(" ")[0], "stroke-width": key.split(" ")[1] }));
-  at("drawn").textContent = `${most > DRAWN ? `Of each layer the ${DRAWN} largest weights are drawn, and all of the chosen unit: these` : "The weights of the chosen unit"} can be chosen too.`;
+  at("drawn").textContent = `${most > DRAWN ? `Of each layer the ${DRAWN} largest weights are drawn, and all of the chosen unit. ` : ""}The lines of the chosen unit can be chosen in turn.`;
   const { layer, unit, source } = state.chosen, ends = (l, u, s) => [units[l - 1].indexOf(s), units[l].indexOf(u)];
   const of = source === undefined ? [...(layer ? units[layer - 1].map((from) => [layer, unit, from]) : []), ...(layer < nLayers ? units[layer + 1].map((to) => [layer + 1, to, unit]) : [])] : source === null ? [] : [[layer, unit, source]];
   for (const [l, u, s] of of) {
@@ -133,11 +134,21 @@ function circles(units, { x, y, r }) {
   }));
   return nodes;
 }
+function walkUnits(event, { layer, unit }) {
+  const by = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
+  if (!by) return;
+  event.preventDefault(); event.stopPropagation();
+  const to = Math.max(0, Math.min(nLayers, layer + by[0]));
+  choose({ layer: to, unit: Math.max(1, Math.min(widths[to], unit + by[1])) });
+  at("network").querySelector(`[data-key="${state.chosen.key}"]`).focus();
+}
 function choosable(place, kind, label, ...shapes) {
-  const key = keyOf(place), now = state.chosen && key === state.chosen.key, tab = kind === "edge" && small ? -1 : 0;
+  const key = keyOf(place), now = state.chosen && key === state.chosen.key;
+  // Of many units one is met by Tab, and the arrows go on from it.
+  const tab = !small || (kind === "unit" && place.layer === state.chosen.layer && place.unit === state.chosen.unit) ? 0 : -1;
   const element = make("g", { class: kind + (now ? " chosen" : ""), tabindex: tab, role: "button", "aria-label": label, "aria-pressed": Boolean(now), "data-key": key },
     make("title", {}, label), ...shapes);
   element.addEventListener("click", () => choose(place));
-  element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); event.stopPropagation(); choose(place); } });
+  element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); event.stopPropagation(); choose(place); } if (small && kind === "unit") walkUnits(event, place); });
   return element;
 }

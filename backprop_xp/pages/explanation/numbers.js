@@ -75,8 +75,10 @@ function named(layer, unit, source) {
   if (source === null && bias === "shared") return `layer ${layer}, shared bias`;
   return `layer ${layer}, unit ${unit}, ${source === null ? "bias" : "from " + source}`;
 }
+const inputName = (unit) => `input ${unit}${data.features ? ` (${data.features[unit - 1]})` : ""}`;
+const outputName = (unit) => `output ${unit}${data.classes && data.classes.length === widths[nLayers] ? ` (${data.classes[unit - 1]})` : ""}`;
 function spoken(layer, unit, source) {  // the same in words
-  const end = (l, u) => (l === 0 ? `input ${u}` : l === nLayers ? `output ${u}` : `hidden unit ${u}${nLayers > 2 ? ` of layer ${l}` : ""}`);
+  const end = (l, u) => (l === 0 ? inputName(u) : l === nLayers ? outputName(u) : `hidden unit ${u}${nLayers > 2 ? ` of layer ${l}` : ""}`);
   if (source === undefined) return end(layer, unit);
   return source === null ? `the bias of ${bias === "shared" ? "all its units" : end(layer, unit)}` : `${end(layer - 1, source)} → ${end(layer, unit)}`;
 }
