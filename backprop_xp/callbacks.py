@@ -141,6 +141,11 @@ def as_history(records: Sequence[Record]) -> dict[str, NDArray[np.float64]]:
     return {name: np.array([record[name] for record in records]) for name in (records or [{}])[0]}
 
 
+def parted(name: str) -> tuple[str, bool]:
+    """Return a figure's name, and whether it is of validation rows: "val_loss" -> ("loss", True)."""
+    return name.removeprefix("val_"), name.startswith("val_")
+
+
 class _OnEpochEnd(Callback):
     """A plain function as a callback."""
 

@@ -56,6 +56,8 @@ class Dataset:
         are a file of their own, or there are none.
     notes : tuple of str
         What the user should know of the reading, a line each.
+    numbers : array (n_samples,), optional
+        Of the rows as they were read, from 1; None if they are all there, in their order.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Dataset:
     target: Array | None
     target_name: str | None
     notes: tuple[str, ...] = ()
+    numbers: Array | None = None
 
 
 def load(source: str, target: str | None = None, *, drop: Sequence[str] = (), need_target: bool = True) -> Dataset:
@@ -291,6 +294,7 @@ def _split(name: str, table: Table, target: str | None, drop: Sequence[str], nee
 
     values, label = _target_values(table[column], column, comparison), target or column
     notes: tuple[str, ...] = ()
+    numbers = None
     if need_target and values.null_count:
         n_missing, n_rows = values.null_count, len(values)
         if n_missing == n_rows:
@@ -299,8 +303,9 @@ def _split(name: str, table: Table, target: str | None, drop: Sequence[str], nee
             )
         present = values.is_valid()
         inputs, values = inputs.filter(present), values.filter(present)
+        numbers = present.to_numpy().nonzero()[0] + 1
         notes = (f"{n_missing} of {n_rows} rows dropped: their target {label!r} is missing",)
-    return Dataset(name, inputs, values.to_numpy(), label, notes)
+    return Dataset(name, inputs, values.to_numpy(), label, notes, numbers)
 
 
 def _target_column(

@@ -12,7 +12,7 @@ _GIB = 2**30
 
 def of_parameters(network: Network, dtype: str) -> int:
     """Return the bytes of the weights and biases."""
-    return sum(int(np.prod(shape, dtype=object)) for layer in network.shapes for shape in layer if shape) * _size(dtype)
+    return network.n_parameters * _size(dtype)
 
 
 def of_training(network: Network, dtype: str) -> int:

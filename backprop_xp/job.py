@@ -36,8 +36,6 @@ class Job:
         `validation` is None where none was asked for.
     judged : Dataset
         The rows that the network is judged by, as they were read: the validation rows, or the training rows without.
-    numbers : array (n_judged,)
-        Of these rows in their data, from 1.
     notes : tuple of str
         What the user should know.
     """
@@ -48,7 +46,6 @@ class Job:
     train: Pair
     validation: Pair | None
     judged: Dataset
-    numbers: Array
     notes: tuple[str, ...]
 
     @property
@@ -94,11 +91,10 @@ def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: st
             notes.append(f"fewer than {_FEW_ROWS} rows: none is kept for validation")
     held_share = share(validation)
     held: Dataset | None = None
-    rows: Array | None = None
     if held_share is None:
         held = load(validation, data.target_name)
     elif held_share:
-        data, held, rows = _split(data, held_share, seed, learned)
+        data, held = _split(data, held_share, seed, learned)
     encoder = _fitted(data.inputs)
 
     def pair(part: Dataset) -> Pair:
@@ -107,10 +103,8 @@ def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: st
             y = y[:, None].astype(dtype)
         return encoder.transform(part.inputs, dtype), y
 
-    judged = data if held is None else held
-    numbers = np.arange(len(_values(judged))) if rows is None else rows
     held_pair = None if held is None else pair(held)
-    return Job(encoder, learned, chosen, pair(data), held_pair, judged, numbers + 1, tuple(notes))
+    return Job(encoder, learned, chosen, pair(data), held_pair, data if held is None else held, tuple(notes))
 
 
 def _matching_loss(name: str | None, target: Target) -> Loss:
@@ -142,8 +136,8 @@ def share(validation: str) -> float | None:
     return flags.fraction("--validation", number)
 
 
-def _split(data: Dataset, share: float, seed: int, target: Target) -> tuple[Dataset, Dataset, Array]:
-    """Return (training rows, validation rows, which these are), classes in proportion where each has rows enough."""
+def _split(data: Dataset, share: float, seed: int, target: Target) -> tuple[Dataset, Dataset]:
+    """Return (training rows, validation rows), classes in proportion where each has rows enough."""
     from sklearn.model_selection import train_test_split
 
     values = _values(data)
@@ -157,13 +151,14 @@ def _split(data: Dataset, share: float, seed: int, target: Target) -> tuple[Data
         if np.bincount(labels).min() >= 2 and min(n_held, n_rows - n_held) >= target.n_outputs:
             stratify = labels
     rows = train_test_split(np.arange(n_rows), test_size=n_held, random_state=seed % 2**32, stratify=stratify)
-    trained, held = (np.sort(part) for part in rows)
-    return _taken(data, trained), _taken(data, held), held
+    train, held = (_taken(data, np.sort(part)) for part in rows)
+    return train, held
 
 
 def _taken(data: Dataset, rows: Array) -> Dataset:
     inputs = data.inputs.take(rows) if hasattr(data.inputs, "column_names") else data.inputs[rows]
-    return replace(data, inputs=inputs, target=_values(data)[rows])
+    numbers = rows + 1 if data.numbers is None else data.numbers[rows]
+    return replace(data, inputs=inputs, target=_values(data)[rows], numbers=numbers)
 
 
 def _fitted(inputs: Any) -> TableEncoder | ArrayEncoder:

@@ -3,6 +3,7 @@
 Everything is written on the last two axes, so arrays with a leading axis of K are K networks.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,6 +85,11 @@ class Network:
     def activations(self) -> tuple[Activation, ...]:
         """Each layer's activation, the output's last."""
         return tuple(ACTIVATIONS[name] for name in (*self._hidden(), self.output))
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases."""
+        return sum(math.prod(shape) for layer in self.shapes for shape in layer if shape)
 
     @property
     def shapes(self) -> tuple[tuple[tuple[int, int], tuple[int, int] | None], ...]:

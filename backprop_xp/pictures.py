@@ -2,11 +2,15 @@
 
 import html
 import io
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from backprop_xp.callbacks import parted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +21,7 @@ NOT_FIGURES = ("epoch", "seconds", "learning_rate")
 _INK = "#010203"  # stands for the text's colour on a page, light or dark
 _DOT = "#4b8fe0"  # is seen on light and on dark
 _LABELLED = 20  # classes whose names and counts can be read
+_LETTERS = 16  # of a class's name
 _POINTS = 2000  # more are drawn as an image
 
 
@@ -25,7 +30,7 @@ def groups(history: Mapping[str, NDArray[Any]]) -> dict[str, list[str]]:
     found = {"loss": [name for name in ("loss", "val_loss") if name in history]}
     for name in history:
         if name not in (*NOT_FIGURES, "loss", "val_loss"):
-            found.setdefault(name.removeprefix("val_"), []).append(name)
+            found.setdefault(parted(name)[0], []).append(name)
     return found
 
 
@@ -45,15 +50,15 @@ def curves(
     figure = _figure(5.2 * len(groups), 3.6)
     for axes, (title, names) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
         for name in names:
-            held = name.startswith("val_")
-            axes.plot(
-                history["epoch"], history[name], "C1" if held else "C0", label="validation" if held else "training"
-            )
+            color, label = ("C1", "validation") if parted(name)[1] else ("C0", "training")
+            marker = "o" if len(history["epoch"]) == 1 else None
+            axes.plot(history["epoch"], history[name], color, label=label, marker=marker)
         if kept is not None:
             axes.axvline(kept, color="C2", linestyle=":", label="epoch kept")
         if title == "loss" and all((history[name] > 0).all() for name in names):
             axes.set_yscale("log")
-        _epochs(axes, title if len(names) > 1 else names[0].replace("val_", "validation "))
+        alone, held = parted(names[0])
+        _epochs(axes, title if len(names) > 1 else f"validation {alone}" if held else alone)
         if len(names) > 1:
             axes.legend()
     return figure
@@ -63,17 +68,17 @@ def rates(epochs: Floats, learning_rates: Floats) -> "Figure":
     """Return the learning rate against epochs (n_epochs,)."""
     figure = _figure(5.2, 2.6)
     axes = figure.subplots()
-    axes.plot(epochs, learning_rates, "C0", marker="." if len(epochs) == 1 else None)
+    axes.plot(epochs, learning_rates, "C0")
     _epochs(axes, "learning rate")
     return figure
 
 
-def sizes(epochs: Sequence[int], values: Floats, title: str) -> "Figure":
+def sizes(epochs: Sequence[float], values: Floats, title: str) -> "Figure":
     """Return each layer's size against epochs.
 
     Parameters
     ----------
-    epochs : sequence of int
+    epochs : sequence of float
     values : array (n_epochs, n_layers)
         Root mean squares.
     title : str
@@ -109,8 +114,11 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> "Figure":
     axes.imshow(cells)
     axes.set(xlabel="predicted", ylabel="true")
     if n_classes <= _LABELLED:
-        axes.set_xticks(range(n_classes), names, rotation=45 if max(map(len, names)) > 3 else 0)
-        axes.set_yticks(range(n_classes), names)
+        shown = [_literal(name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…") for name in names]
+        axes.set_xticks(range(n_classes), shown)
+        if max(map(len, names)) > 3:
+            axes.tick_params("x", rotation=45)
+        axes.set_yticks(range(n_classes), shown)
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 shade = "#ffffff" if shares[row, column] > 0.4 else _INK
@@ -133,7 +141,7 @@ def predicted(truth: Floats, values: Floats, name: str) -> "Figure":
     axes.scatter(truth, values, s=12, alpha=0.8, color=_DOT, linewidths=0, rasterized=len(truth) > _POINTS)
     ends = [min(truth.min(), values.min()), max(truth.max(), values.max())]
     axes.plot(ends, ends, "C1", linewidth=1)
-    axes.set(xlabel=f"true {name}", ylabel="predicted", title="predicted against true")
+    axes.set(xlabel=_literal(f"true {name}"), ylabel="predicted", title="predicted against true")
     axes.grid(alpha=0.3)
     return figure
 
@@ -176,7 +184,14 @@ def svg(figure: "Figure", described: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     whole = buffer.getvalue()
     drawn = whole[whole.index("<svg") :].replace(_INK, "currentColor")
+    own = f"p{zlib.crc32(drawn.encode()):x}-"  # several pictures stand in one page
+    drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{own}", drawn)
     return drawn.replace("<svg", f'<svg role="img" aria-label="{html.escape(described)}"', 1)
+
+
+def _literal(text: str) -> str:
+    """Return text in which a $ begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -186,6 +201,6 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _epochs(axes: Any, title: str) -> None:
-    axes.set(xlabel="epoch", title=title)
+    axes.set(xlabel="epoch", title=_literal(title))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)

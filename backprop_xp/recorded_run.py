@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from backprop_xp.engines.tracing import rebuilt
 from backprop_xp.errors import InputError
-from backprop_xp.losses import LOSSES, Loss, with_setting
+from backprop_xp.losses import Loss, with_setting
 from backprop_xp.model import network_from_json
 from backprop_xp.network import Network, Params, init
 from backprop_xp.optimizers import OPTIMIZERS, Optimizer, OptimizerState
@@ -22,18 +22,18 @@ VERSION = 1
 
 
 class Frame(NamedTuple):
-    """What was kept at the end of an epoch.
+    """What was kept of a step.
 
     Parameters
     ----------
-    epoch : int
-        0 is before the first.
+    step : int
+        Updates made before.
     params : tuple of (W, b)
     state : OptimizerState or None
         The learning rate is that of the next update. None if the optimizer is the user's own.
     """
 
-    epoch: int
+    step: int
     params: Params
     state: OptimizerState | None
 
@@ -96,7 +96,7 @@ class RecordedRun:
 
     @property
     def n_batches(self) -> int:
-        """Steps of an epoch."""
+        """Steps of a whole epoch."""
         return -(-int(self.header["n_samples"]) // int(self.header["settings"]["batch_size"]))
 
     @property
@@ -132,9 +132,22 @@ def load_run(path: str | Path) -> RecordedRun:
         raise InputError(f"{str(path)!r}: its header is damaged ({type(error).__name__}: {error})") from None
 
 
+def check_about(about: Mapping[str, Any]) -> None:
+    """Raise InputError, KeyError or TypeError unless it is what the pages can show: see `Recorder`."""
+    for name in ("data", "target_name", "command", "sha256"):
+        if not isinstance(about.get(name), str | None):
+            raise TypeError(f"{name} is no text")
+    if not all(isinstance(note, str) for note in about.get("notes", ())):
+        raise TypeError("notes are no texts")
+    if about.get("target") is not None:
+        Target.from_json(about["target"])
+    if about.get("preprocessing") is not None:
+        encoder_from_json(about["preprocessing"])
+
+
 def _from_header(header: Any, arrays: Arrays) -> RecordedRun:
     network, settings, about = network_from_json(header["network"]), header["settings"], header["about"]
-    history = {name.removeprefix("history."): a for name, a in arrays.items() if name.startswith("history.")}
+    history = {name: arrays[f"history.{name}"] for name in header["figures"]}
     if any(a.ndim != 1 or a.dtype.kind != "f" for a in history.values()) or len({len(a) for a in history.values()}) > 1:
         raise DamagedError("its history is not of its epochs")
     if not all(isinstance(header[name], int) for name in ("n_samples", "n_validation", "kept_epoch")):
@@ -148,10 +161,11 @@ def _from_header(header: Any, arrays: Arrays) -> RecordedRun:
         raise DamagedError("its rows do not fit its network")
     named, loss = header["optimizer"], header["loss"]
     rule = OPTIMIZERS[named["name"]](**named["settings"]) if named["name"] in OPTIMIZERS else None
+    check_about(about)
     target = about.get("target")
     return RecordedRun(
         network,
-        with_setting(loss["name"], loss["parameter"]) if loss["name"] in LOSSES else None,
+        with_setting(loss["name"], loss["parameter"]) if loss["known"] else None,
         rule,
         header,
         {name: a.astype(np.float64) for name, a in history.items()},
@@ -164,12 +178,12 @@ def _from_header(header: Any, arrays: Arrays) -> RecordedRun:
 
 
 def _frames(network: Network, optimizer: Optimizer | None, arrays: Arrays) -> list[Frame]:
-    epochs = arrays["epochs"].tolist()
+    steps = arrays["steps"].tolist()
     stacks = [arrays[f"frames.{number}"] for number in range(sum(name.startswith("frames.") for name in arrays))]
-    if any(len(stack) != len(epochs) for stack in stacks):
-        raise DamagedError("its parameters are not of its epochs")
+    if any(len(stack) != len(steps) for stack in stacks):
+        raise DamagedError("its parameters are not of its steps")
     frames = []
-    for n, epoch in enumerate(epochs):
+    for n, step in enumerate(steps):
         kept = iter([stack[n] for stack in stacks])
         try:
             given = [(next(kept), None if b is None else next(kept)) for _, b in network.shapes]
@@ -179,7 +193,7 @@ def _frames(network: Network, optimizer: Optimizer | None, arrays: Arrays) -> li
             raise DamagedError("it lacks parameters of its network or its optimizer's state") from None
         if next(kept, None) is not None:
             raise DamagedError("it holds more than its network's parameters and its optimizer's state")
-        frames.append(Frame(int(epoch), params, state))
+        frames.append(Frame(int(step), params, state))
     return frames
 
 

@@ -1,5 +1,8 @@
 """A training run in one file, for its report and its page: parameters along the way, figures, rows, surroundings."""
 
+import json
+import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,11 +18,12 @@ from backprop_xp.callbacks import Callback, Record, as_history
 from backprop_xp.checkpoints import Progress
 from backprop_xp.engines.tracing import leaves
 from backprop_xp.errors import InputError
-from backprop_xp.files import write_output
+from backprop_xp.files import write_whole
+from backprop_xp.losses import LOSSES, Loss, with_setting
 from backprop_xp.model import network_to_json
-from backprop_xp.network import Network, propagate
-from backprop_xp.optimizers import OPTIMIZERS, OptimizerState
-from backprop_xp.recorded_run import VERSION, load_run
+from backprop_xp.network import propagate
+from backprop_xp.optimizers import OPTIMIZERS, Optimizer, OptimizerState
+from backprop_xp.recorded_run import VERSION, check_about, load_run
 from backprop_xp.step import loss_head
 from backprop_xp.tensor_files import packed
 from backprop_xp.training_data import TrainingData
@@ -32,8 +36,8 @@ _SECONDS = 10.0  # between two writings, at least, and so many times as long as 
 _SHARE = 50
 
 _SETTINGS = (
-    "batch_size", "epochs", "shuffle", "seed", "dtype", "precision", "l2", "clip_norm", "dropout", "patience",
-    "min_delta",
+    "batch_size", "epochs", "shuffle", "seed", "dtype", "precision", "l2", "clip_norm", "multipliers", "dropout",
+    "validation_fraction", "patience", "min_delta",
 )  # fmt: skip
 
 
@@ -41,16 +45,24 @@ class Recorder(Callback):
     """Writes a run's file: `backprop-xp report` makes a page on the run of it, `backprop-xp explain` one on its steps.
 
     The parameters of up to 120 epochs are kept, close together at the beginning, of 128 MiB at most; what can be
-    computed from them is computed later, so that training is hardly slowed. The file is there from the first epoch on.
+    computed from them is computed later, so that training is hardly slowed. The file is there from the beginning, and
+    written again now and then.
 
     Parameters
     ----------
     path : path
         Written anew, or continued by a run that was resumed.
     about : mapping, optional
-        JSON that the report shows: "data", "target", "preprocessing", "command".
+        JSON for the pages: "data" and "target_name", texts; "target" and "preprocessing", as `Target.to_json` and an
+        encoder's give them; "notes", a list of texts; "command", which repeats the run; "sha256", of the data.
     rows : function (places) -> list of dict, optional
-        What the report shows of the rows that the network did worst on: the row's number and its raw values.
+        What the report shows of the rows that the network did worst on: "row", its number; "target" and "values" by
+        column, as they were before preprocessing; "more", how many columns that leaves out.
+
+    Raises
+    ------
+    InputError
+        If `about` is not that.
     """
 
     def __init__(
@@ -60,43 +72,54 @@ class Recorder(Callback):
         rows: Callable[[NDArray[Any]], list[dict[str, Any]]] | None = None,
     ) -> None:
         self._path, self._about, self._rows = Path(path), dict(about or {}), rows
+        try:
+            check_about(json.loads(json.dumps(self._about)))
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise InputError(f"about must be JSON that the pages can show: {error}") from None
 
     def on_train_begin(self, trainer: Any) -> None:
-        """Keep the first parameters, and choose the epochs to keep."""
+        """Keep the first parameters, choose the epochs to keep, and find out whether the file can be written."""
         run = trainer.run
         self._trainer, self._frames = trainer, dict[int, list[NDArray[Any]]]()
+        self._probe, self._made_of = _probe(run.data), _made_of(trainer)
         if trainer.resumed and self._path.is_file():
-            self._frames = _frames_before(self._path, trainer.network, run.progress.epoch)
+            self._frames = _frames_before(self._path, self._made_of, self._probe, self._step())
         size = sum(leaf.nbytes for leaf in _leaves(trainer, run.progress))
         self._chosen = chosen_steps(trainer.epochs, min(_EPOCHS, _BYTES // size)) if 2 * size <= _BYTES else set[int]()
-        self._probe = _probe(run.data)
         self._outcome: dict[str, Any] = {}
-        self._ended, self._written, self._took = False, time.monotonic(), 0.0
-        self._keep(run.progress)
+        self._ended = False
+        self._keep()
+        try:
+            self._write()
+        except OSError as error:
+            raise InputError(f"cannot record the run in {str(self._path)!r}: {error.strerror}") from None
 
     def on_epoch_end(self, record: Record) -> None:
         """Keep the parameters if the epoch is one of those, and write the file now and then."""
-        progress = self._trainer.run.progress
-        if progress.epoch in self._chosen:
-            self._keep(progress)
-            if time.monotonic() - self._written > max(_SECONDS, _SHARE * self._took):
-                self._write()
+        if record["epoch"] in self._chosen:
+            self._keep()
+        if time.monotonic() > self._due:
+            self._attempt()
 
     def on_train_end(self, trainer: Any) -> None:
         """Look at what the network does on the validation rows, or the training rows if there are none, and write."""
-        progress, self._ended = trainer.run.progress, True
-        if self._chosen:
-            self._keep(progress)
+        self._ended = True
+        self._keep()
         if trainer.history:
             self._outcome = self._on_rows(trainer.run.validation or trainer.run.data)
-        self._write()
+        self._attempt()
         del self._trainer
 
-    def _keep(self, progress: Progress) -> None:
-        if self._chosen and progress.epoch not in self._frames:
-            kept = _leaves(self._trainer, progress)
+    def _step(self) -> int:
+        """Return how many updates were made."""
+        run = self._trainer.run
+        return int(run.progress.epoch * run.n_batches + len(run.progress.losses))
+
+    def _keep(self) -> None:
+        if self._chosen and self._step() not in self._frames:
+            kept = _leaves(self._trainer, self._trainer.run.progress)
             if all(np.isfinite(leaf).all() for leaf in kept):
-                self._frames[progress.epoch] = kept
+                self._frames[self._step()] = kept
 
     def _on_rows(self, data: TrainingData) -> dict[str, Any]:
         """Return outputs, targets and each row's loss, and the worst rows."""
@@ -105,65 +128,97 @@ class Recorder(Callback):
         data = data.rows(slice(0, min(most, data.X.shape[0])))
         outputs, of_rows = _outputs(trainer, data)
         worst = np.argsort(-of_rows, kind="stable")[:_WORST]
-        shown = [{"row": int(place) + 1} for place in worst] if self._rows is None else self._rows(worst)
-        Y = backends.to_host(data.Y)
-        arrays = {"outputs": outputs, "targets": Y, "losses": of_rows, "worst": worst}
-        return {"arrays": arrays, "worst": shown, "validated": trainer.run.validation is not None}
+        places = worst if trainer.run.held is None else trainer.run.held[worst]
+        shown = [{"row": int(place) + 1} for place in places] if self._rows is None else self._rows(worst)
+        if len(shown) != len(worst):
+            raise InputError(f"the Recorder's function `rows` returned {len(shown)} rows for {len(worst)} places")
+        arrays = {"outputs": outputs, "targets": backends.to_host(data.Y), "losses": of_rows, "worst": worst}
+        return {"arrays": arrays, "worst": shown}
+
+    def _attempt(self) -> None:
+        """Write; a full disk stops the record, not the training."""
+        try:
+            self._write()
+        except OSError as error:
+            warnings.warn(f"the run is not recorded in {str(self._path)!r}: {error.strerror}", stacklevel=2)
 
     def _write(self) -> None:
         start = time.monotonic()
-        try:
-            write_output(self._path, self._content())
-        except InputError as error:  # a full disk stops the record, not the training
-            warnings.warn(f"the run is not recorded: {error}", stacklevel=2)
-        self._written, self._took = time.monotonic(), time.monotonic() - start
+        write_whole(Path(os.path.realpath(self._path)), self._content())
+        written = time.monotonic()
+        self._due = written + max(_SECONDS, _SHARE * (written - start))
 
     def _content(self) -> bytes:
-        trainer, run = self._trainer, self._trainer.run
-        choice = trainer.choice
+        trainer, run, error = self._trainer, self._trainer.run, sys.exc_info()[1]
+        history = trainer.history or as_history(run.progress.records)
         header = {
-            "network": network_to_json(trainer.network),
-            "loss": {"name": trainer.loss.name, "parameter": trainer.loss.parameter},
-            "optimizer": {"name": trainer.optimizer.name, "settings": dict(trainer.optimizer.settings)},
-            "settings": {name: getattr(trainer, name) for name in _SETTINGS} | {"monitor": run.monitor},
-            "n_samples": trainer.n_samples,
+            **self._made_of,
             "n_validation": 0 if run.validation is None else int(run.validation.X.shape[0]),
             "backend": f"{trainer.backend.name} on {trainer.backend.label}",
-            "engine": None if choice is None else [choice.engine, choice.reason],
+            "engine": None if trainer.choice is None else [trainer.choice.engine, trainer.choice.reason],
             "notes": trainer.notes,
             "environment": environment.described(),
-            "stopped": trainer.stopped,
             "ended": self._ended,
+            "stopped": trainer.stopped,
+            "error": None if error is None or trainer.stopped else f"{type(error).__name__}: {error}",
             "kept_epoch": trainer.kept_epoch,
             "about": self._about,
             "worst": self._outcome.get("worst", []),
-            "validated": self._outcome.get("validated", run.validation is not None),
+            "figures": list(history),
         }
-        history = trainer.history or as_history(run.progress.records)
+        steps = sorted(self._frames)
         arrays = {
-            **{f"history.{name}": values for name, values in history.items()},
+            **{f"history.{name}": a for name, a in history.items()},
             **{f"probe.{name}": a for name, a in self._probe.items()},
             **{f"rows.{name}": a for name, a in self._outcome.get("arrays", {}).items()},
-            "epochs": np.array(sorted(self._frames), np.int64),
+            "steps": np.array(steps, np.int64),
         }
-        for number, kept in enumerate(zip(*(self._frames[epoch] for epoch in sorted(self._frames)), strict=True)):
+        for number, kept in enumerate(zip(*(self._frames[step] for step in steps), strict=True)):
             arrays[f"frames.{number}"] = np.stack(kept)
         return packed("run", VERSION, arrays, header)
 
 
 def chosen_steps(n_steps: int, n_kept: int) -> set[int]:
-    """Return at most so many steps from 0 to `n_steps`: half of them evenly, half in equal ratios."""
+    """Return at most so many steps, 2 or more, from 0 to `n_steps`: half of them evenly, half in equal ratios."""
     if n_steps < n_kept:
         return set(range(n_steps + 1))
-    half = max(1, n_kept // 2)
-    even = np.linspace(0, n_steps, half)
-    ratios = np.geomspace(1, max(1, n_steps), half)
+    half = (n_kept - 2) // 2
+    even, ratios = np.linspace(0, n_steps, half + 2)[1:-1], np.geomspace(1, n_steps, half + 1)[:-1]
     return {0, n_steps, *(int(step) for step in np.concatenate([even, ratios]).round())}
+
+
+def _made_of(trainer: Any) -> dict[str, Any]:
+    """Return the part of the header that a run has in common with the one that it goes on with."""
+    loss, optimizer = trainer.loss, trainer.optimizer
+    name = optimizer.name if _is_known_rule(optimizer) else ""
+    made_of = {
+        "network": network_to_json(trainer.network),
+        "loss": {"name": loss.name, "parameter": loss.parameter, "known": _is_known_loss(loss)},
+        "optimizer": {"name": name, "settings": dict(optimizer.settings)},
+        "settings": {each: getattr(trainer, each) for each in _SETTINGS}
+        | {"monitor": trainer.run.monitor, "metrics": trainer.evaluation.names},
+        "n_samples": trainer.n_samples,
+    }
+    return dict(json.loads(json.dumps(made_of, default=float)))
+
+
+def _is_known_loss(loss: Loss) -> bool:
+    if loss.name not in LOSSES or (loss.parameter is None) != (LOSSES[loss.name].parameter is None):
+        return False
+    known = with_setting(loss.name, loss.parameter)
+    # Each huber has functions of its own.
+    return known == (loss if loss.parameter is None else loss._replace(value=known.value, gradient=known.gradient))
+
+
+def _is_known_rule(optimizer: Optimizer) -> bool:
+    """Tell whether it is one of the package's: their updates are all made by one function."""
+    update = getattr(optimizer.update, "__code__", None)
+    return optimizer.name in OPTIMIZERS and update is getattr(OPTIMIZERS[optimizer.name]().update, "__code__", "")
 
 
 def _leaves(trainer: Any, progress: Progress) -> list[NDArray[Any]]:
     """Return parameters and optimizer state as host arrays; of an optimizer of the user's own the parameters alone."""
-    state = _about_to_update(trainer, progress) if trainer.optimizer.name in OPTIMIZERS else None
+    state = _about_to_update(trainer, progress) if _is_known_rule(trainer.optimizer) else None
     return [backends.to_host(leaf) for leaf in leaves((progress.params, state))]
 
 
@@ -176,14 +231,23 @@ def _about_to_update(trainer: Any, progress: Progress) -> OptimizerState:
     return state._replace(learning_rate=after.learning_rate)
 
 
-def _frames_before(path: Path, network: Network, epoch: int) -> dict[int, list[NDArray[Any]]]:
-    """Return what a run that was resumed had kept of its epochs up to this one."""
+def _frames_before(
+    path: Path, made_of: dict[str, Any], probe: dict[str, NDArray[Any]], step: int
+) -> dict[int, list[NDArray[Any]]]:
+    """Return what a run that was resumed had kept up to a step; nothing if the file is of another run."""
     try:
         run = load_run(path)
     except InputError:
         return {}
-    frames = run.frames if run.network == network else []
-    return {frame.epoch: leaves(tuple(frame[1:])) for frame in frames if frame.epoch <= epoch}
+
+    def common(header: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: header.get(name) for name in made_of} | {"settings": {**header["settings"], "epochs": None}}
+
+    rows = zip(("X", "Y", "weight"), run.probe, strict=True)
+    same = common(run.header) == common(made_of) and all(
+        np.array_equal(probe.get(name, ()), () if a is None else a) for name, a in rows
+    )
+    return {frame.step: leaves(tuple(frame[1:])) for frame in run.frames if frame.step <= step} if same else {}
 
 
 def _probe(data: TrainingData) -> dict[str, NDArray[Any]]:

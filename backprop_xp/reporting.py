@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from backprop_xp.datasets import Dataset
 from backprop_xp.job import Job
 from backprop_xp.model import Model
@@ -18,11 +16,10 @@ def opening(source: Dataset, job: Job, trainer: Trainer) -> list[str]:
     """Return the lines that say what is about to be trained."""
     n_rows, network = len(job.train[0]), trainer.network
     held = f", {len(job.validation[0]):,} for validation" if job.validation else ""
-    n_parameters = sum(int(np.prod(shape)) for shapes in network.shapes for shape in shapes if shape)
     lines = [
         f"{source.name}: {n_rows:,} rows to train on{held}; {network.widths[0]} features{_kinds(job)}; "
         f"{job.target.task} of {source.target_name or 'the labels'}",
-        f"network {'-'.join(map(str, network.widths))}, {n_parameters:,} parameters; {job.loss.name}; "
+        f"network {'-'.join(map(str, network.widths))}, {network.n_parameters:,} parameters; {job.loss.name}; "
         f"{trainer.backend.name} on {trainer.backend.label}, {trainer.dtype}",
         *job.notes,
     ]

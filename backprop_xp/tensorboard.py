@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from backprop_xp.callbacks import Callback, Record
+from backprop_xp.callbacks import Callback, Record, parted
 from backprop_xp.errors import InputError
 
 
@@ -47,9 +47,9 @@ class TensorBoard(Callback):
         """Write the figures; those of validation data by the same names in a folder of their own."""
         parts: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
         for name, value in record.items():
-            held = name.startswith("val_")
+            figure, held = parted(name)
             if name != "epoch":
-                parts["validation" if held else "train"][name.removeprefix("val_")] = value
+                parts["validation" if held else "train"][figure] = value
         for part, figures in parts.items():
             if figures:
                 self._write(part, int(record["epoch"]), figures)
@@ -71,6 +71,8 @@ class TensorBoard(Callback):
             return
         if part not in self._writers:
             self._attempt(lambda: self._open(part))
+        if part not in self._writers:
+            return
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
         event = self._events.Event(wall_time=time.time(), step=epoch, summary=self._summary(value=values))
         self._attempt(lambda: self._writers[part].add_event(event))

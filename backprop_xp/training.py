@@ -179,7 +179,7 @@ class Trainer:
         self.stopped: str | None = None
         self.resumed: Path | None = None
         self.first_params = self.params
-        self.l2, self.clip_norm, self.dropout = l2, clip_norm, dropout
+        self.l2, self.clip_norm, self.multipliers, self.dropout = l2, clip_norm, multipliers, dropout
         self.notes: list[str] = []
         engines.check_precision(precision, dtype)
         if engine != "auto":
@@ -237,11 +237,11 @@ class Trainer:
         if resume and self.checkpoint is None:
             raise InputError("there is nothing to resume from: give the Trainer checkpoint=FOLDER")
         data = prepared(self.network, self.loss, X, y, sample_weight, "the training data")
-        validation = None
+        validation, held = None, None
         if validation_data is not None:
             validation = prepared(self.network, self.loss, *validation_data, None, "the validation data")
         elif self.validation_fraction:
-            data, validation = data.split(self.validation_fraction, self.seed)
+            data, validation, held = data.split(self.validation_fraction, self.seed)
         self._check_memory(
             {"the data": sum(footprint.of_copy(a, self.backend, self.dtype) for a in data if a is not None)}
         )
@@ -252,7 +252,7 @@ class Trainer:
         validation = None if validation is None else validation.to(self.backend, self.dtype)
         self.params, self.stopped, self.history, self.resumed = self.first_params, None, {}, None
         self.n_samples, self.kept_epoch, self.notes = data.X.shape[0], 0, []
-        run = Run(self, data, validation, weight)
+        run = Run(self, data, validation, weight, held)
         best = run.train(resume)
         if self.stopped == "interrupted":
             warnings.warn("training was interrupted; the model trained so far is kept", stacklevel=2)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import array_api_compat
 import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
 from backprop_xp import backends
 from backprop_xp.errors import InputError
@@ -28,8 +29,8 @@ class TrainingData(NamedTuple):
     Y: Array
     weight: Array | None = None
 
-    def split(self, fraction: float, seed: int) -> tuple["TrainingData", "TrainingData"]:
-        """Return (the rest, a share of the rows drawn by `seed`).
+    def split(self, fraction: float, seed: int) -> tuple["TrainingData", "TrainingData", NDArray[np.int64]]:
+        """Return (the rest, a share of the rows drawn by `seed`, which they are).
 
         Raises
         ------
@@ -41,10 +42,11 @@ class TrainingData(NamedTuple):
         if not 0 < n_held < n_samples:
             raise InputError(f"validation_fraction={fraction:g} of {n_samples} rows leaves {n_held} to validate with")
         order = np.random.default_rng((seed, 0)).permutation(n_samples)  # epochs count from 1, so 0 is free
-        parts = self._take(np.sort(order[n_held:])), self._take(np.sort(order[:n_held]))
+        held = np.sort(order[:n_held])
+        parts = self._take(np.sort(order[n_held:])), self._take(held)
         if any(part.weight is not None and not bool((part.weight > 0).any()) for part in parts):
             raise InputError("all rows of a part have a sample_weight of 0: use another seed or validation_fraction")
-        return parts
+        return *parts, held
 
     def to(self, backend: backends.Backend, dtype: str) -> "TrainingData":
         """Return the data on the device: X, weights and real targets in `dtype`, labels as int32."""

@@ -39,6 +39,8 @@ class Run:
         On the device; the second may be None.
     weight : array (n_samples,), optional
         The samples' weights on the host.
+    held : array (n_validation,), optional
+        Which of the rows that `fit` was given the validation rows are, if they are some of them.
 
     Attributes
     ----------
@@ -50,9 +52,15 @@ class Run:
     """
 
     def __init__(
-        self, trainer: "Trainer", data: TrainingData, validation: TrainingData | None, weight: NDArray[Any] | None
+        self,
+        trainer: "Trainer",
+        data: TrainingData,
+        validation: TrainingData | None,
+        weight: NDArray[Any] | None,
+        held: NDArray[np.int64] | None = None,
     ) -> None:
         self._trainer, self.data, self.validation, self._weight = trainer, data, validation, weight
+        self.held = held
         self.monitor = trainer.monitor or ("val_loss" if validation is not None else "loss")
         trainer.evaluation.check_monitor(self.monitor, validated=validation is not None)
         self._n_samples = data.X.shape[0]
@@ -63,6 +71,11 @@ class Run:
         self._on_batch = batch_listener(trainer.callbacks, self._stop)
         # Where the run stands, and where it stood after the last epoch, whole or broken off, that has its figures.
         self.progress = self._result = self._begun()
+
+    @property
+    def n_batches(self) -> int:
+        """Steps of an epoch."""
+        return IndexBatches(None, self._n_samples, self._batch_size).n_batches
 
     def train(self, resume: bool) -> Best:
         """Train until there is a reason to stop, and return the best epoch, which is of no epoch if there was none."""
@@ -98,8 +111,7 @@ class Run:
         if not resume:
             folder.check_empty()
             return begun
-        n_batches = -(-self._n_samples // self._batch_size)
-        progress = folder.resumed(begun, n_batches, self._trainer.backend)
+        progress = folder.resumed(begun, self.n_batches, self._trainer.backend)
         self._trainer.resumed = folder.newest
         return progress
 
@@ -134,7 +146,7 @@ class Run:
     def _choose_engine(self) -> None:
         """Choose the engine for these data, or that by which the run was begun."""
         trainer, paced = self._trainer, self._on_batch is None or self._on_batch.paced
-        n_steps = trainer.epochs * -(-self._n_samples // self._batch_size)
+        n_steps = trainer.epochs * self.n_batches
         work = engines.Work(
             trainer.network.widths, self._batch_size, n_steps, trainer.dtype, trainer.backend.name, trainer.precision,
             trainer.epochs, every_step=not paced,

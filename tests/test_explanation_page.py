@@ -1,5 +1,6 @@
 """The page in a real browser: slider, play, clicks, keys, widths, colours; its numbers; nothing is loaded."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -350,6 +351,31 @@ def test_what_a_run_refuses(capsys, place, given, message):
     capsys.readouterr()
     assert cli.run(["explain", "a.run", *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_dropout_is_told_of(opened, capsys, place):
+    assert cli.run(["train", "xor", "--dropout", "0.5", "--epochs", "2", "--record", "a.run"]) == 0
+    assert cli.run(["explain", "a.run", "--html", "a.html"]) == 0
+    assert "Dropout is left out." in opened(path=place / "a.html").text_content("#lead")
+    capsys.readouterr()
+    assert cli.run(["explain", "a.run"]) == 0
+    assert "without dropout" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_small_move_is_not_lost_beside_its_weight(opened, place):
+    run = run_page("40", "--epochs", 2, "--optimizer", "sgd", "--learning-rate", "1e-7")
+    page = opened(path=place / "a.html")
+    choose_by_form(page, 2, 3, 5)
+    g = explained_frame(run, run.frames[0]).weight(2, 3, 5).gradient
+    told = re.search(r" by (\S+), ", page.text_content("#update"))[1]
+    assert float(told) == pytest.approx(1e-7 * abs(g), rel=1e-5)
+
+
+@pytest.mark.parametrize("content", [b"nothing of the kind", b""])
+def test_other_files_are_told_for_what_they_are(capsys, place, content):
+    (place / "x").write_bytes(content)
+    assert cli.run(["explain", "x", "--data", "iris"]) == 2
+    assert "it is truncated or no safetensors file" in capsys.readouterr().err
 
 
 def test_a_run_in_the_terminal(capsys, place):

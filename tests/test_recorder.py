@@ -1,6 +1,7 @@
 """The recorder: what is kept of a run, on every backend, and what becomes of it when a run ends in another way."""
 
 import errno
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import backprop_xp as bx
 from backprop_xp import losses, recorder, schedules
 from backprop_xp.callbacks import Callback
 from backprop_xp.errors import DivergedError, InputError, StopTraining
+from backprop_xp.explanation.recording import explained_frame
 from backprop_xp.optimizers import OPTIMIZERS
 
 IRIS = bx.Network((4, 8, 3), activation="tanh", output="softmax")
@@ -46,13 +48,13 @@ def recorded(tmp_path, *, X=None, y=None, network=IRIS, validation=True, **optio
 def test_what_is_kept_is_what_the_run_had(tmp_path, lib):
     device = "cuda" if lib.name == "cupy" else "cpu"
     trainer, seen, run = recorded(tmp_path, device=device, backend=lib.name, metrics=("accuracy",))
-    assert [frame.epoch for frame in run.frames] == [0, 1, 2, 3, 4, 5]
+    assert [frame.step for frame in run.frames] == [0, 5, 10, 15, 20, 25]
     for frame, (params, state) in zip(run.frames, seen.kept, strict=True):
         for kept, had in zip(frame.params, lib.host(params), strict=True):
             np.testing.assert_array_equal(kept[0], had[0])
             np.testing.assert_array_equal(kept[1], had[1])
         np.testing.assert_array_equal(frame.state.moments[1][0][1], lib.host(state.moments)[1][0][1])
-        assert int(frame.state.count) == frame.epoch * 5
+        assert int(frame.state.count) == frame.step
     X, y = iris()
     np.testing.assert_array_equal(run.rows.outputs, trainer.predict_proba(X[::3]))
     np.testing.assert_array_equal(run.rows.targets, y[::3])
@@ -89,11 +91,11 @@ def test_the_next_updates_rate_is_kept_and_the_optimizer_found_again(tmp_path, n
 @pytest.mark.parametrize(("epochs", "n_frames"), [(119, 120), (120, None), (3000, None)])
 def test_up_to_120_epochs_are_kept(tmp_path, epochs, n_frames):
     _, _, run = recorded(tmp_path, epochs=epochs, batch_size=150)
-    kept = [frame.epoch for frame in run.frames]
+    kept = [frame.step for frame in run.frames]
     assert kept == sorted(set(kept))
     assert kept[:3] == [0, 1, 2]
     assert kept[-1] == epochs
-    assert len(kept) == n_frames if n_frames else 60 <= len(kept) <= 121
+    assert len(kept) == n_frames if n_frames else 60 <= len(kept) <= 120
 
 
 def test_the_last_epoch_is_kept_however_training_ends(tmp_path):
@@ -102,7 +104,7 @@ def test_the_last_epoch_is_kept_however_training_ends(tmp_path):
             raise StopTraining("enough")
 
     _, _, run = recorded(tmp_path, epochs=100_000, batch_size=150, callbacks=[stop])
-    assert run.frames[-1].epoch == 1001
+    assert run.frames[-1].step == 1001
     assert run.header["stopped"] == "enough"
     assert len(run.history["epoch"]) == 1001
 
@@ -129,7 +131,7 @@ def test_the_file_is_there_while_the_run_goes_on(tmp_path, monkeypatch):
     recorded(tmp_path, callbacks=[look])
     assert [run.header["ended"] for run in found] == [False] * 5
     assert [len(run.history["loss"]) for run in found] == [1, 2, 3, 4, 5]
-    assert [run.frames[-1].epoch for run in found] == [1, 2, 3, 4, 5]
+    assert [run.frames[-1].step for run in found] == [5, 10, 15, 20, 25]
     assert all(run.rows is None for run in found)
 
 
@@ -143,14 +145,15 @@ def test_a_run_that_was_resumed_goes_on_in_its_file(tmp_path):
     whole = bx.Trainer(IRIS, epochs=6, dtype="float64", callbacks=[bx.Recorder(tmp_path / "b.run")])
     whole.fit(X, y)
     resumed, expected = bx.load_run(tmp_path / "a.run"), bx.load_run(tmp_path / "b.run")
-    assert [frame.epoch for frame in resumed.frames] == [frame.epoch for frame in expected.frames] == list(range(7))
+    steps = [frame.step for frame in expected.frames]
+    assert [frame.step for frame in resumed.frames] == steps == [0, 5, 10, 15, 20, 25, 30]
     for one, other in zip(resumed.frames, expected.frames, strict=True):
         np.testing.assert_array_equal(one.params[0][0], other.params[0][0])
     np.testing.assert_array_equal(resumed.history["loss"], expected.history["loss"])
     (tmp_path / "a.run").write_bytes(b"no run")
     trainer.epochs = 7
     trainer.fit(X, y, resume=True)
-    assert [frame.epoch for frame in bx.load_run(tmp_path / "a.run").frames] == [6, 7]
+    assert [frame.step for frame in bx.load_run(tmp_path / "a.run").frames] == [30, 35]
 
 
 def test_a_network_too_large_to_be_kept_still_has_its_figures(tmp_path, monkeypatch):
@@ -171,7 +174,7 @@ def test_what_is_the_users_own_is_recorded_without_its_updates(tmp_path):
     )
     assert (run.loss, run.optimizer, run.frames[-1].state) == (None, None, None)
     np.testing.assert_array_equal(run.frames[-1].params[0][0], trainer.params[0][0])
-    assert not run.header["validated"]
+    assert run.header["n_validation"] == 0
     np.testing.assert_allclose(run.rows.losses, (run.rows.outputs[:, 0] - y / 100) ** 2, rtol=1e-12)
 
 
@@ -201,11 +204,96 @@ def test_a_full_disk_stops_the_record_and_not_the_training(tmp_path, monkeypatch
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("backprop_xp.files.write_whole", full)
-    trainer = bx.Trainer(IRIS, epochs=2, callbacks=[bx.Recorder(tmp_path / "a.run")])
-    with pytest.warns(UserWarning, match="the run is not recorded: .*No space left on device"):
+    def fill(record):
+        monkeypatch.setattr(recorder, "write_whole", full)
+
+    trainer = bx.Trainer(IRIS, epochs=2, callbacks=[bx.Recorder(tmp_path / "a.run"), fill])
+    with pytest.warns(UserWarning, match="the run is not recorded in .*: No space left on device"):
         trainer.fit(*iris())
     assert len(trainer.history["loss"]) == 2
+    assert not bx.load_run(tmp_path / "a.run").header["ended"]  # what was written at the beginning
+    with pytest.raises(InputError, match=r"cannot record the run in .*No space left on device"):
+        trainer.fit(*iris())
+
+
+@pytest.mark.parametrize("stopped_at", [3, 7])
+def test_the_last_step_of_a_run_broken_off_within_an_epoch_is_kept_as_such(tmp_path, stopped_at):
+    class Stop(Callback):
+        def on_batch_end(self, batch, loss):
+            self.n = getattr(self, "n", 0) + 1
+            if self.n == stopped_at:
+                raise StopTraining
+
+    trainer, _, run = recorded(tmp_path, callbacks=[Stop()])
+    assert run.n_batches == 5
+    assert run.frames[-1].step == int(run.frames[-1].state.count) == stopped_at
+    np.testing.assert_array_equal(run.frames[-1].params[0][0], trainer.params[0][0])
+
+
+def test_another_runs_steps_are_not_taken_for_this_ones(tmp_path):
+    X, y = iris()
+    for rule in (bx.sgd(0.1), bx.adam(0.01)):
+        bx.Trainer(IRIS, optimizer=rule, epochs=2, seed=7, callbacks=[bx.Recorder(tmp_path / "a.run")]).fit(X, y)
+        folder = tmp_path / rule.name
+        bx.Trainer(IRIS, optimizer=bx.adam(0.01), epochs=2, checkpoint=folder).fit(X, y)
+        resumed = bx.Trainer(
+            IRIS, optimizer=bx.adam(0.01), epochs=3, checkpoint=folder, callbacks=[bx.Recorder(tmp_path / "a.run")]
+        )
+        resumed.fit(X, y, resume=True)
+        assert [frame.step for frame in bx.load_run(tmp_path / "a.run").frames] == [10, 15]
+
+
+@pytest.mark.parametrize("own", [
+    {"loss": losses.LOSSES["cross_entropy"]._replace(over_samples="sum")},
+    {"optimizer": bx.sgd(0.1)._replace(update=lambda *given, **more: bx.sgd(0.2).update(*given, **more))},
+])  # fmt: skip
+def test_what_only_has_the_name_of_the_packages_is_the_users_own(tmp_path, own):
+    _, _, run = recorded(tmp_path, **own)
+    assert (run.loss is None) == ("loss" in own)
+    assert (run.optimizer is None) == ("optimizer" in own)
+
+
+def test_rows_split_off_have_the_numbers_they_were_given_by(tmp_path):
+    X, y = iris()
+    trainer = bx.Trainer(IRIS, epochs=1, validation_fraction=0.2, callbacks=[bx.Recorder(tmp_path / "a.run")])
+    trainer.fit(X, y)
+    run = bx.load_run(tmp_path / "a.run")
+    rows = [row["row"] - 1 for row in run.header["worst"]]
+    P = trainer.predict_proba(X[rows])
+    np.testing.assert_allclose(-np.log(P[np.arange(20), y[rows]]), run.rows.losses[run.rows.worst], rtol=1e-4)
+    np.testing.assert_array_equal(run.rows.targets[run.rows.worst], y[rows])
+
+
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adamw"])
+def test_a_recorded_step_is_explained_as_it_was_made(tmp_path, name):
+    """All rows at once, with everything that changes an update."""
+    X, y = iris()
+    rule = OPTIMIZERS[name](schedules.exponential(0.05, 0.8))
+    _, _, run = recorded(
+        tmp_path, X=X[::5], y=y[::5], optimizer=rule, batch_size=30, validation=False,
+        l2=0.1, clip_norm=0.05, multipliers=((0.0, 0.0), (2.0, 1.0)),
+    )  # fmt: skip
+    for frame, after in pairwise(run.frames):
+        it = explained_frame(run, frame)
+        assert len(it.X) == 30
+        for (W, b), (W_after, b_after) in zip(it.updates.params, after.params, strict=True):
+            np.testing.assert_allclose(W, W_after, rtol=1e-12, atol=1e-15)
+            np.testing.assert_allclose(b, b_after, rtol=1e-12, atol=1e-15)
+    assert run.frames[0].params[0][0][0, 0] == run.frames[-1].params[0][0][0, 0]
+
+
+@pytest.mark.parametrize("about", [
+    {"target": "species"}, {"preprocessing": "standardised"}, {"data": {"a": 1}}, {"notes": [1]}, {"command": object()},
+])  # fmt: skip
+def test_what_the_pages_cannot_show_is_refused_before_training(tmp_path, about):
+    with pytest.raises(InputError):
+        bx.Recorder(tmp_path / "a.run", about)
+
+
+def test_a_function_of_rows_that_gives_another_number_is_told_of(tmp_path):
+    trainer = bx.Trainer(IRIS, epochs=1, callbacks=[bx.Recorder(tmp_path / "a.run", rows=lambda places: [])])
+    with pytest.raises(InputError, match="returned 0 rows for 20 places"):
+        trainer.fit(*iris())
 
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path):

@@ -180,7 +180,7 @@ def test_a_run_that_goes_on_and_one_that_never_began(capsys):
     assert "1 of 2 epochs so far" in pages[0]
     assert "Confusion matrix" not in pages[0]
     bx.Trainer(bx.Network((4, 3), output="softmax"), epochs=0, callbacks=[bx.Recorder("a.run")]).fit(X, y)
-    assert "No epoch has ended yet." in written(bx.load_run("a.run"), "x")
+    assert "Ended after epoch 0: all epochs done." in written(bx.load_run("a.run"), "x")
 
 
 def test_a_schedule_is_drawn_and_a_constant_rate_said(capsys):
@@ -192,11 +192,85 @@ def test_a_schedule_is_drawn_and_a_constant_rate_said(capsys):
     assert ["learning rate", "0.001 in all epochs"] in card(page, "Training")[0]
 
 
+def test_rows_have_the_numbers_and_values_of_the_file(capsys):
+    """Though rows without a target were dropped before."""
+    lines = [f"{1000000 + k}.5,{k % 7},{'' if k % 4 == 0 else 10000000 + k + 0.25}" for k in range(80)]
+    with open("gaps.csv", "w") as file:
+        file.write("\n".join(["id,a,cost ($)", *lines]) + "\n")
+    _, page = reported(capsys, "gaps.csv", "--target", "cost ($)", "--epochs", 2)
+    for row in card(page, "Worst rows")[0][1:]:
+        identity, a, cost = lines[int(row[0]) - 1].split(",")
+        assert (row[4], row[5], row[1]) == (identity, a, cost)
+
+
+def test_names_are_no_formulas(capsys):
+    with open("money.csv", "w") as file:
+        file.write("a,b,label\n" + "".join(f"{k},{k % 3},{'$a_{$' if k % 2 else '$5-$10'}\n" for k in range(40)))
+    _, page = reported(capsys, "money.csv", "--epochs", 2)
+    assert page.count(">$a_{$</text>") == page.count(">$5-$10</text>") == 2
+
+
+def test_pictures_do_not_share_names(capsys):
+    _, page = reported(capsys, "digits", "--epochs", 2)
+    names = re.findall(r'\bid="([^"]+)"', page)
+    assert len(names) == len(set(names)) > 50
+    for used in re.findall(r'(?:url\(#|href="#)([^)"]+)', page):
+        assert used in names
+
+
+def test_how_a_run_ended(capsys):
+    X, y = load_iris(return_X_y=True)
+
+    def fail(record):
+        raise RuntimeError("no more paper")
+
+    network = bx.Network((4, 3), output="softmax")
+    with pytest.raises(RuntimeError):
+        bx.Trainer(network, epochs=2, callbacks=[bx.Recorder("a.run"), fail]).fit(X, y)
+    assert "Ended after epoch 1 by an error: RuntimeError: no more paper." in written(bx.load_run("a.run"), "x")
+    with pytest.raises(bx.DivergedError), np.errstate(all="ignore"):
+        trained(bx.Network((4, 1)), X * 1e30, y, optimizer=bx.sgd(1e30))
+    assert "Ended after epoch 0 by an error: DivergedError: " in written(bx.load_run("a.run"), "x")
+
+
+def test_the_command_is_free_of_what_would_keep_it_from_running_again(capsys):
+    arguments = ["iris", "--epochs", 3, "--checkpoint", "c", "--every", 2, "--resume", "--log", "l", "--output", "m"]
+    _, page = reported(capsys, *arguments)
+    assert "backprop-xp train iris --epochs 3 The same seed" in " ".join(card(page, "How to repeat it")[1].split())
+
+
+def test_the_snippet_is_the_trainers_settings():
+    X, y = load_iris(return_X_y=True)
+    given = {"loss": bx.losses.huber(0.3), "metrics": ("mae",), "validation_fraction": 0.2, "monitor": "val_mae"}
+    run = trained(bx.Network((4, 1)), X, y.astype(float), patience=2, multipliers=((1.0, 2.0),), **given)
+    snippet = card(written(run, "x"), "How to repeat it")[1].split("With the same rows")[0]
+    made = {"bx": bx}
+    exec(snippet.strip().replace("bx.Trainer(network", "trainer = bx.Trainer(network"), made)
+    trainer = made["trainer"]
+    assert (trainer.loss.parameter, trainer.monitor, trainer.validation_fraction) == (0.3, "val_mae", 0.2)
+    again = trainer.fit(X, y.astype(float))
+    np.testing.assert_array_equal(again["val_mae"], run.history["val_mae"])
+
+
+def test_a_figure_may_have_val_in_its_name():
+    X, y = load_iris(return_X_y=True)
+
+    def interval_score(y_true, y_pred):
+        return float(np.mean(y_true == y_pred))
+
+    page = written(trained(bx.Network((4, 3), output="softmax"), X, y, metrics=(interval_score,)), "x")
+    assert ", interval score " in page
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["report", "nothing.run"], "no recorded run 'nothing.run': train with --record nothing.run"),
     (["report", "model.safetensors"], "its format is 'backprop_xp model', not 'backprop_xp run'"),
     (["report", "a.run", "--output", "a.txt"], "--output 'a.txt' must end in .html or .htm"),
-    (["report", "a.html"], "--output and RUN are the same file"),
+    (["report", "a.run", "--output", "./a.run"], "--output and RUN are the same file"),
+    (["report", "."], "no recorded run '.'"),
+    (["report", ""], "no recorded run"),
+    (["train", "iris", "--record", "x.html"], "is for the report's page"),
+    (["train", "iris", "--record", "x", "--tensorboard", "x"], "are the same file"),
     (["report", "a.run", "--output", "no/a.html"], "there is no folder 'no'"),
     (["train", "iris", "--record", "no/a.run"], "there is no folder 'no'"),
     (["train", "iris", "--record", "x", "--output", "x"], "--record and --output are the same file"),

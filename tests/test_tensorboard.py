@@ -78,6 +78,13 @@ def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
         fitted(tmp_path / "file")
 
 
+def test_a_part_that_cannot_be_opened_stops_the_events_alone(tmp_path):
+    (tmp_path / "tb").mkdir()
+    (tmp_path / "tb" / "validation").write_text("")
+    with pytest.warns(UserWarning, match="end here"):
+        assert len(fitted(tmp_path / "tb")["loss"]) == 3
+
+
 def test_a_full_disk_stops_the_events_and_not_the_training(tmp_path, monkeypatch):
     board = bx.TensorBoard(tmp_path / "tb")
 

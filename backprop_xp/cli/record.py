@@ -14,6 +14,8 @@ from backprop_xp.job import Job
 from backprop_xp.recorder import Recorder
 
 _COLUMNS = 12  # of a raw row that are shown
+# What makes no difference to the figures, and would to a run that repeats them.
+_ASIDE = ("checkpoint", "every", "every_steps", "keep", "resume", "record", "tensorboard", "output", "plot", "log")
 
 
 def recorder(path: Path, data: str, source: Dataset, job: Job, context: typer.Context) -> Recorder:
@@ -34,7 +36,8 @@ def _row(job: Job, place: int) -> dict[str, Any]:
     """Return what a reader needs to find a row, and to judge it."""
     inputs, target = job.judged.inputs, job.judged.target
     assert target is not None  # what is trained on has one
-    row = {"row": int(job.numbers[place]), "target": _plain(target[place])}
+    number = place + 1 if job.judged.numbers is None else int(job.judged.numbers[place])
+    row = {"row": number, "target": _plain(target[place])}
     if hasattr(inputs, "column_names"):
         row["values"] = {name: _plain(inputs[name][place].as_py()) for name in inputs.column_names[:_COLUMNS]}
         row["more"] = max(0, len(inputs.column_names) - _COLUMNS)
@@ -49,11 +52,11 @@ def _plain(value: Any) -> Any:
 
 
 def _given(context: typer.Context) -> Iterator[str]:
-    """Yield the arguments that were given, DATA first."""
+    """Yield the arguments that were given, DATA first, but for files and checkpoints."""
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
         source = context.get_parameter_source(parameter.name or "")
-        if source is None or source.name != "COMMANDLINE":
+        if source is None or source.name != "COMMANDLINE" or parameter.name in _ASIDE:
             continue
         if parameter.param_type_name == "argument":
             yield str(value)

@@ -29,10 +29,10 @@ def report(
 
       backprop-xp report digits.run
     """
+    recorded = load_run(run)
     output = run.with_suffix(".html") if output is None else output
     flags.all_different({"RUN": run, "--output": output})
     flags.output_file("--output", output, (".html", ".htm"))
-    recorded = load_run(run)
 
     from backprop_xp.run_report import written
 

@@ -21,7 +21,6 @@ from backprop_xp.explanation.recording import (
     of_run,
     record,
     trained,
-    updates_before,
 )
 from backprop_xp.explanation.systems import SYSTEMS
 from backprop_xp.losses import with_setting
@@ -108,12 +107,15 @@ class TrainedRun:
     def explanation(self) -> Explanation:
         """Explain the step after the kept epoch nearest to the one asked for, or the last."""
         run = self._run
-        steps = [updates_before(run, frame) for frame in run.frames]
+        steps = [frame.step for frame in run.frames]
         wanted = steps[-1] if self.step is None else self.step
         frame = run.frames[int(np.abs(np.array(steps) - wanted).argmin())]
         it = explained_frame(run, frame, self.row)
         on = f"{len(it.X)} training rows, evenly chosen" if self.row is None else "one of its rows"
-        self.told = (f"after step {updates_before(run, frame):,}, the end of epoch {frame.epoch:,}; on {on}",)
+        epoch, within = divmod(frame.step, run.n_batches)
+        where = f"{within} steps into epoch {epoch + 1:,}" if within else f"the end of epoch {epoch:,}"
+        without = "; without dropout" if run.header["settings"]["dropout"] else ""
+        self.told = (f"after step {frame.step:,}, {where}; on {on}{without}",)
         return it
 
     def recordings(self) -> list[Recording]:
@@ -142,12 +144,13 @@ class ModelFile:
         self.title = f"{Path(self.file).name} on {self.data}"
         if len(self.rates) > 1:
             raise InputError("several learning rates are for the page of a small system: give one")
+        self._model = load_model(self.file)
 
     def explanation(self) -> Explanation:
         """Explain the step that gradient descent would make on these rows."""
         if self.data is None:
             raise InputError("a model file holds no rows: give --data FILE with the inputs and targets to explain")
-        model = load_model(self.file)
+        model = self._model
         X, values = encoded(model, self.data, self.target, need_target=True)
         assert model.target is not None  # or encoded() refuses
         rows = rows_of(self.row, len(X))

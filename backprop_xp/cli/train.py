@@ -81,13 +81,14 @@ def train(
       backprop-xp train digits --record digits.run && backprop-xp report digits.run
     """
     second = None if validation is None or share(validation) is not None else validation
-    flags.all_different(
-        {"DATA": data, "--validation": second, "--output": output, "--plot": plot, "--log": log, "--record": record}
-    )
+    written = {"--output": output, "--plot": plot, "--log": log, "--record": record, "--tensorboard": tensorboard}
+    flags.all_different({"DATA": data, "--validation": second, **written})
     flags.output_file("--output", output)
     flags.output_file("--plot", plot, (".png", ".svg", ".pdf"))
     flags.output_file("--log", log)
     flags.output_file("--record", record)
+    if record is not None and record.suffix.lower() in (".html", ".htm"):
+        raise InputError(f"--record {str(record)!r}: {record.suffix} is for the report's page; choose another ending")
     checkpoints = _checkpoints(checkpoint, resume, {"every": every, "every_steps": every_steps, "keep": keep})
     sizes = flags.hidden(hidden)
     flags.optimizer(optimizer, learning_rate, schedule, 1)

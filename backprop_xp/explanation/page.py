@@ -26,7 +26,7 @@ Kind = Literal["f8", "f4"]
 
 def n_frames(n_weights: int, n_moments: int) -> int:
     """Return how many frames a page holds of a network of so many weights."""
-    size = n_weights * (5 + 2 * n_moments) * (8 if n_weights <= _DOUBLES else 4) * 4 // 3
+    size = n_weights * (6 + 2 * n_moments) * (8 if n_weights <= _DOUBLES else 4) * 4 // 3
     return max(3, min(121, _BYTES // size))
 
 
@@ -92,7 +92,7 @@ def _frame(step: int, it: Explanation, kind: Kind, forms: list[Any]) -> dict[str
         "layers": [
             {name: _packed(getattr(terms, name), kind) for name in ("first", "second", "delta")} for terms in it.layers
         ],
-        "weights": {name: _packed(values, kind) for name, values in _of_weights(it).items()},
+        "weights": {name: _packed(values, kind) for name, values in _of_weights(it, kind).items()},
         "updates": [[_form(it, k, bias, forms) for bias in (False, True)] for k in range(it.network.n_layers)],
         "findings": [finding._asdict() for finding in it.findings()],
     }
@@ -102,13 +102,15 @@ def _frame(step: int, it: Explanation, kind: Kind, forms: list[Any]) -> dict[str
     return frame
 
 
-def _of_weights(it: Explanation) -> dict[str, NDArray[np.float64]]:
+def _of_weights(it: Explanation, kind: Kind) -> dict[str, NDArray[np.float64]]:
     """Return every number that a weight has, as arrays over all weights; what says nothing new is left out."""
     updates, places = it.updates, list(it.weights())
     matrix, given = _flat(it.gradient), _flat(updates.given)
     found = {"w": _flat(it.params), "gradient": _sums(it), "matrix": matrix, "after": _flat(updates.params)}
     if not np.array_equal(given, matrix):
         found["given"] = given
+    if kind == "f4":  # in which it would be lost beside the weight
+        found["moved"] = found["after"] - found["w"]
     if it.loops is not None:
         found["loop"] = _flat([(np.array(dW), None if db is None else np.array([db])) for dW, db in it.loops])
     if len(places) <= _DIFFERENCES:

@@ -75,7 +75,7 @@ def record(system: System, n_steps: int, learning_rate: float | None = None, n_k
             kept.append((params, state))  # a step changes none of its arguments
         losses.append(value)
     explanations = [explained_step(system, rate, params, state) for params, state in kept]
-    note = f"{n_steps:,} steps of gradient descent on all rows at once."
+    note = f"{counted(n_steps, 'step')} of gradient descent on all rows at once."
     return Recording(rate, np.array(losses), np.arange(n_steps + 1), sorted(chosen), explanations, note)
 
 
@@ -122,10 +122,10 @@ def of_run(run: RecordedRun, n_kept: int) -> Recording:
     epochs = run.history.get("epoch", np.empty(0)).astype(np.int64)
     losses, held = run.history.get("loss", np.empty(0)), run.history.get("val_loss")
     rate = float(explanations[0].updates.state_after.learning_rate)
-    steps = [updates_before(run, frame) for frame in frames]
+    steps = [frame.step for frame in frames]
     return Recording(
         rate, losses, epochs * run.n_batches, steps, explanations, _told(run), held,
-        [frame.epoch for frame in frames], run.features, run.classes,
+        [step // run.n_batches for step in steps], run.features, run.classes,
     )  # fmt: skip
 
 
@@ -136,11 +136,6 @@ def check_explainable(run: RecordedRun) -> None:
     if run.loss is None or run.optimizer is None:
         own = "loss" if run.loss is None else "optimizer"
         raise InputError(f"this run was trained by {'a' if run.loss is None else 'an'} {own} that is not the package's")
-
-
-def updates_before(run: RecordedRun, frame: Frame) -> int:
-    """Return how many updates a run had made when a frame was kept."""
-    return frame.epoch * run.n_batches if frame.state is None else int(frame.state.count)
 
 
 def explained_frame(run: RecordedRun, frame: Frame, row: int | None = None) -> Explanation:
@@ -156,7 +151,7 @@ def explained_frame(run: RecordedRun, frame: Frame, row: int | None = None) -> E
     return explain(
         run.network, frame.params, X, Y, run.loss,
         optimizer=run.optimizer, opt_state=frame.state, sample_weight=weight,
-        l2=settings["l2"], clip_norm=settings["clip_norm"], first_row=row or 1,
+        l2=settings["l2"], clip_norm=settings["clip_norm"], multipliers=settings["multipliers"], first_row=row or 1,
     )  # fmt: skip
 
 
@@ -165,7 +160,8 @@ def _told(run: RecordedRun) -> str:
     settings, n_samples = run.header["settings"], int(run.header["n_samples"])
     batch, n_rows = min(settings["batch_size"], n_samples), min(_ROWS, len(run.probe[0]))
     n_epochs = len(run.history.get("epoch", ()))
-    note = f"{n_epochs:,} epochs of {run.n_batches:,} steps of {run.header['optimizer']['name']}, "
+    name, n_steps = run.header["optimizer"]["name"], run.n_batches
+    note = f"{counted(n_epochs, 'epoch')} of {counted(n_steps, 'step')} of {name}, "
     if batch == n_samples == n_rows:
         note += "on all rows at once."
     else:
@@ -177,6 +173,11 @@ def _told(run: RecordedRun) -> str:
         note += " Targets and outputs are shown as they were learned: less their mean, by their standard deviation."
     kept = int(run.header["kept_epoch"])
     return f"{note} The model that was kept is that of epoch {kept}." if 0 < kept < n_epochs else note
+
+
+def counted(n: int, noun: str) -> str:
+    """Return "1 step", "2 steps"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def at_rest(it: Explanation) -> Recording:

@@ -4,6 +4,8 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from backprop_xp.callbacks import parted
+
 
 def shown(value: Any) -> str:
     """Return a number in four digits."""
@@ -61,4 +63,5 @@ def side_by_side(pictures: Iterable[str]) -> str:
 
 def named(name: str) -> str:
     """Return a figure's or a setting's name as words."""
-    return name.replace("val_", "validation ").replace("_", " ")
+    figure, held = parted(name)
+    return f"{'validation ' if held else ''}{figure.replace('_', ' ')}"

@@ -11,6 +11,7 @@ from backprop_xp.step import make_gradient
 
 Floats = NDArray[np.float64]
 
+OUTPUTS = 3  # of a regression, that are shown
 _TASKS = {"cross_entropy": "classification", "binary_cross_entropy": "multilabel"}
 
 
@@ -19,19 +20,20 @@ class Sizes(NamedTuple):
 
     Parameters
     ----------
-    epochs : list of int
-    weights : array (n_epochs, n_layers)
-    gradients : array (n_epochs, n_layers) or None
+    epochs : list of float
+    weights : array (n_frames, n_layers)
+    gradients : array (n_frames, n_layers) or None
         Of the loss alone on the recorded rows; None under a loss of the user's own.
     """
 
-    epochs: list[int]
+    epochs: list[float]
     weights: Floats
     gradients: Floats | None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of a run that diverged
 def sizes(run: RecordedRun) -> Sizes | None:
-    """Return sizes by layer at every recorded epoch, or None if no parameters were recorded."""
+    """Return sizes by layer at every recorded step, or None if no parameters were recorded."""
     if not run.frames:
         return None
     weights = np.array([[_size(W) for W, _ in frame.params] for frame in run.frames])
@@ -40,7 +42,7 @@ def sizes(run: RecordedRun) -> Sizes | None:
         gradient = make_gradient(run.network, run.loss)
         found = [gradient(frame.params, *run.probe)[1] for frame in run.frames]
         gradients = np.array([[_size(dW) for dW, _ in each] for each in found])
-    return Sizes([frame.epoch for frame in run.frames], weights, gradients)
+    return Sizes([frame.step / run.n_batches for frame in run.frames], weights, gradients)
 
 
 def _size(W: NDArray[np.floating]) -> float:

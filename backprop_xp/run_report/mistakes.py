@@ -11,7 +11,7 @@ from backprop_xp.recorded_run import RecordedRun, Rows
 from backprop_xp.run_report import figures
 from backprop_xp.run_report.cards import card, few, shown, side_by_side, soft, table
 
-_CONFUSED, _MATRIX, _OUTPUTS = 10, 200, 3  # pairs, classes and outputs that are shown at most
+_CONFUSED, _MATRIX = 10, 200  # pairs and classes that are shown at most
 
 
 def mistakes(run: RecordedRun) -> Iterator[str]:
@@ -19,7 +19,7 @@ def mistakes(run: RecordedRun) -> Iterator[str]:
     rows = run.rows
     if rows is None or not len(rows.losses):
         return
-    on = f"On {len(rows.losses):,} {'validation' if run.header['validated'] else 'training'} rows."
+    on = f"On {len(rows.losses):,} {'validation' if run.header['n_validation'] else 'training'} rows."
     kind = figures.task(run)
     if kind == "classification":
         yield _confusion(run, rows, on)
@@ -66,7 +66,7 @@ def _labels(rows: Rows, on: str) -> str:
 def _residuals(run: RecordedRun, rows: Rows, on: str) -> str:
     truth, values = figures.values(run, rows)
     name, parts = run.about.get("target_name") or "value", []
-    for k in range(min(_OUTPUTS, truth.shape[1])):
+    for k in range(min(figures.OUTPUTS, truth.shape[1])):
         errors = values[:, k] - truth[:, k]
         spread = f"mean {shown(errors.mean())}, root mean square {shown(np.sqrt((errors**2).mean()))}"
         said = f"Predicted less true, in the target's units: {spread}"
@@ -75,8 +75,8 @@ def _residuals(run: RecordedRun, rows: Rows, on: str) -> str:
         told = f"Predicted {which} against true, a dot a row", f"Residuals of {which}: {said}"
         parts.append(side_by_side(pictures.svg(each, words) for each, words in zip(drawn, told, strict=True)))
         parts.append(soft(f"{which}: {said}. {on}"))
-    if truth.shape[1] > _OUTPUTS:
-        parts.append(soft(f"and {truth.shape[1] - _OUTPUTS} more outputs"))
+    if truth.shape[1] > figures.OUTPUTS:
+        parts.append(soft(f"and {truth.shape[1] - figures.OUTPUTS} more outputs"))
     return card("Residuals", "".join(parts), wide=True)
 
 
@@ -86,7 +86,7 @@ def _worst(run: RecordedRun, rows: Rows, kind: str) -> str:
     body = [
         [
             row["row"],
-            *_judged(run, rows, int(place), kind),
+            *_judged(run, rows, int(place), kind, row.get("target")),
             shown(rows.losses[place]),
             *(_cell(row.get("values", {}).get(name)) for name in raw),
         ]
@@ -104,17 +104,19 @@ def _worst(run: RecordedRun, rows: Rows, kind: str) -> str:
     return card("Worst rows", table(heads, body) + soft(said), wide=True)
 
 
-def _judged(run: RecordedRun, rows: Rows, place: int, kind: str) -> tuple[str, str]:
-    """Return what a row's target was and what was predicted."""
+def _judged(run: RecordedRun, rows: Rows, place: int, kind: str, raw: Any) -> tuple[str, str]:
+    """Return what a row's target was, as it was read if that is known, and what was predicted."""
     if kind == "classification":
         names, P = figures.classes(run), figures.probabilities(rows)[place]
         truth, predicted = (int(each[place]) for each in figures.labels(run, rows))
         return f"{names[truth]} ({P[truth]:.1%})", f"{names[predicted]} ({P[predicted]:.1%})"
     if kind == "multilabel":
-        return tuple(few(np.flatnonzero(each[place] > 0.5) + 1, 8) or "none" for each in (rows.targets, rows.outputs))  # type: ignore[return-value]
-    truth_of, predicted_of = figures.values(run, rows)
-    return few([shown(v) for v in truth_of[place]], 4), few([shown(v) for v in predicted_of[place]], 4)
+        truths, outputs = (np.flatnonzero(each[place] > 0.5) + 1 for each in (rows.targets, rows.outputs))
+        return few(truths, 8) or "none", few(outputs, 8) or "none"
+    of_rows, found = figures.values(run, rows)
+    known = of_rows[place] if raw is None else np.atleast_1d(raw)
+    return few([_cell(float(v)) for v in known], 4), few([f"{v:.6g}" for v in found[place]], 4)
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.15g}" if isinstance(value, float) else str(value)

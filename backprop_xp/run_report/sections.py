@@ -12,7 +12,7 @@ from backprop_xp.run_report import figures
 from backprop_xp.run_report.cards import card, few, folded, named, pairs, shown, side_by_side, soft, table, text
 from backprop_xp.run_report.figures import Sizes
 
-_COLUMNS, _OPEN, _CATEGORIES, _OUTPUTS = 200, 12, 8, 3  # of which that many are shown
+_COLUMNS, _OPEN, _CATEGORIES = 200, 12, 8  # of which that many are shown
 _SETTINGS = {
     "dtype": "data type",
     "precision": "precision of matrix products",
@@ -24,14 +24,16 @@ def lead(run: RecordedRun) -> str:
     """Return what came of the run in a sentence or two."""
     header, kept = run.header, int(run.header["kept_epoch"])
     n_epochs = len(run.history.get("epoch", ()))
-    if not n_epochs:
-        return "No epoch has ended yet."
     if not header["ended"]:
-        how = f"{n_epochs} of {header['settings']['epochs']} epochs so far"
+        how = f"{n_epochs:,} of {header['settings']['epochs']:,} epochs so far"
+    elif header["error"]:
+        how = f"Ended after epoch {n_epochs:,} by an error: {header['error']}"
     else:
-        how = f"Ended after epoch {n_epochs}: {STOPPED.get(header['stopped'], header['stopped'])}"
+        how = f"Ended after epoch {n_epochs:,}: {STOPPED.get(header['stopped'], header['stopped'])}"
+    if not kept:
+        return text(f"{how}.")
     results = [f"{named(name)} {shown(v[kept - 1])}" for name, v in run.history.items() if _is_result(name)]
-    return text(f"{how}. Epoch {kept}: {', '.join(results)}.")
+    return text(f"{how}. Epoch {kept:,}: {', '.join(results)}.")
 
 
 def data(run: RecordedRun) -> str:
@@ -47,7 +49,7 @@ def data(run: RecordedRun) -> str:
     if run.target is not None and run.target.classes is not None:
         rows.append(("classes", few(run.target.classes, 20)))
     if run.target is not None and run.target.mean is not None:
-        scaled = list(zip(run.target.mean, run.target.scale or (), strict=True))[:_OUTPUTS]
+        scaled = list(zip(run.target.mean, run.target.scale or (), strict=True))[: figures.OUTPUTS]
         rows.append(("target is learned as", "; ".join(_standardised("y", *each) for each in scaled)))
     rows += [("note", note) for note in about.get("notes", ())]
     return card("Data", pairs(rows) + _preprocessing(about.get("preprocessing")))
@@ -95,10 +97,9 @@ def network(run: RecordedRun, sizes: Sizes | None) -> str:
             row += [shown(sizes.gradients[-1, k])]
         rows.append(row)
     heads = ["layer", "units", "activation", "parameters", "weights", "gradients"]
-    n_parameters = sum(int(np.prod(shape)) for shapes in net.shapes for shape in shapes if shape)
     bias = {True: "one for each unit", False: "none", "shared": "one for each layer"}[net.bias]
     said = soft(
-        f"{n_parameters:,} parameters; bias: {bias}. Weights and gradients: root mean squares at the last epoch."
+        f"{net.n_parameters:,} parameters; bias: {bias}. Weights and gradients: root mean squares at the last epoch."
     )
     return card("Network", table(heads[: len(rows[0])], rows) + said)
 
@@ -197,14 +198,15 @@ def repeat(run: RecordedRun) -> str:
 
 def _snippet(run: RecordedRun) -> str:
     """Return the trainer's settings as Python."""
-    net, optimizer = run.network, run.header["optimizer"]
+    net, optimizer, loss = run.network, run.header["optimizer"], run.header["loss"]
     rates = run.history.get("learning_rate", np.empty(0))
     first = [f"{rates[0]:.6g}"] if _is_constant(rates) else ["schedule"]
     rule = f"bx.{optimizer['name']}({', '.join([*first, *_assigned(optimizer['settings'])])})"
+    which = repr(loss["name"]) if loss["parameter"] is None else f"bx.losses.{loss['name']}({loss['parameter']!r})"
     lines = [
         f"network = bx.Network({net.widths}, activation={net.activation!r}, output={net.output!r}, bias={net.bias!r})",
         f"optimizer = {rule if optimizer['name'] else 'your own'}",
-        f"bx.Trainer(network, loss={run.header['loss']['name']!r}, optimizer=optimizer,",
+        f"bx.Trainer(network, loss={which if loss['known'] else 'your own'}, optimizer=optimizer,",
         f"           {', '.join(f'{name}={value!r}' for name, value in run.header['settings'].items())})",
     ]
     return "\n".join(lines)

@@ -61,12 +61,12 @@ function update(layer, unit, source) {
   if (data.fixed[layer - 1][source === null ? 1 : 0]) return [make("p", { class: "numbers", id: "update" }, "It is not trained: it stays ", number(w, "w"), ".")];
   const [form, constants] = frame().updates[layer - 1][source === null ? 1 : 0], statements = data.forms[form];
   const given = ofWeightAt("given", layer, unit, source) ?? ofWeightAt("matrix", layer, unit, source);
-  const moved = after - w, against = moved * g < 0;
+  const moved = ofWeightAt("moved", layer, unit, source) ?? after - w, against = moved * g < 0;
   let told = "it does not move.";
   const because = data.optimizer.name === "sgd" ? "because" : "against its gradient:";
   if (moved) told = `it ${moved > 0 ? "grows" : "falls"} by ${shown(Math.abs(moved), narrow.matches ? 4 : 6)}, ${against ? `${because} the loss ${g > 0 ? "grows" : "falls"} when it grows.` : "which is not against its gradient: what the rule carries on from earlier steps, or a penalty, weighs more."}`;
   if (statements.length === 2 && statements[0][1] === "dE" && statements[1][1] === "w - lr * g")
-    return [make("p", { class: "numbers", id: "update" }, "Next update: w ← w − learning rate · gradient = ", number(w, "w"), " − ", number(constants.lr, "rate"), " · ", number(g, "g"), " = ", number(after, "after"), ": " + told)];
+    return [make("p", { class: "numbers", id: "update" }, "Next update: w ← w − learning rate · gradient = ", number(w, "w"), " − ", number(constants.lr, "rate"), " · ", ...(g < 0 ? ["(", number(g, "g"), ")"] : [number(g, "g")]), " = ", number(after, "after"), ": " + told)];
   const known = { ...constants, w, dE: ofWeightAt("matrix", layer, unit, source) }, results = { g: given, w: after };
   for (const letter of ["m", "v"]) {
     const before = ofWeightAt(`${letter} before`, layer, unit, source);

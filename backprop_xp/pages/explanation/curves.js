@@ -16,7 +16,7 @@ function drawLoss() {
   svg.replaceChildren(make("line", { x1: left, x2: wide - 10, y1: high - bottom, y2: high - bottom, stroke: "var(--faint)" }), make("text", { x: left - 24, y: y(top) + 8, class: "small" }, shown(Number(top.toPrecision(3)))),
     make("text", { x: left - 24, y: high - bottom + 3, class: "small" }, log ? shown(Number(low.toPrecision(2))) : "0"), make("text", { x: x(lastStep) - 20, y: high - 6, class: "small" }, `step ${lastStep}`), make("text", { x: left, y: high - 6, class: "small" }, "0"),
     ...lines, ...labels, mark);
-  svg.setAttribute("aria-label", all.length ? `The loss falls from ${shown(run().losses[0][1])} to ${shown(run().losses.at(-1)[1])} in ${lastStep} steps; now ${shown(now.value)} at step ${now.step}.` : `The loss is ${shown(now.value)}.`);
+  svg.setAttribute("aria-label", all.length ? `The loss goes from ${shown(run().losses[0][1])} to ${shown(run().losses.at(-1)[1])} in ${lastStep} steps; now ${shown(now.value)} at step ${now.step}.` : `The loss is ${shown(now.value)}.`);
   const told = recorded ? ` on the rows shown. The curve is the training loss of each epoch over all its rows${held.length ? ", the orange one the validation loss" : ""}` : "";
   at("losstext").replaceChildren(`${log ? "On a logarithmic scale. " : ""}At step ${now.step} the loss is `, number(now.value, "value"), `${told}. Click the curve to go there.${data.runs.length > 1 ? " Each curve bears its learning rate; the blue one is chosen." : ""}`);
   svg.onclick = (event) => { const box = svg.getBoundingClientRect(), step = ((event.clientX - box.left) / box.width * wide - left) / (wide - left - 10) * lastStep; go(nearestFrame(step)); };
