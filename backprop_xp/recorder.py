@@ -72,6 +72,7 @@ class Recorder(Callback):
         rows: Callable[[NDArray[Any]], list[dict[str, Any]]] | None = None,
     ) -> None:
         self._path, self._about, self._rows = Path(path), dict(about or {}), rows
+        self._trainer: Any = None
         try:
             check_about(json.loads(json.dumps(self._about)))
         except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -79,6 +80,8 @@ class Recorder(Callback):
 
     def on_train_begin(self, trainer: Any) -> None:
         """Keep the first parameters, choose the epochs to keep, and find out whether the file can be written."""
+        if not hasattr(trainer, "first_params"):
+            raise InputError("a Recorder records the run of a Trainer, and not of an estimator")
         run = trainer.run
         self._trainer, self._frames = trainer, dict[int, list[NDArray[Any]]]()
         self._probe, self._made_of = _probe(run.data), _made_of(trainer)
@@ -103,12 +106,14 @@ class Recorder(Callback):
 
     def on_train_end(self, trainer: Any) -> None:
         """Look at what the network does on the validation rows, or the training rows if there are none, and write."""
+        if self._trainer is None:  # it was refused in the beginning
+            return
         self._ended = True
         self._keep()
         if trainer.history:
             self._outcome = self._on_rows(trainer.run.validation or trainer.run.data)
         self._attempt()
-        del self._trainer
+        self._trainer = None
 
     def _step(self) -> int:
         """Return how many updates were made."""
@@ -129,9 +134,13 @@ class Recorder(Callback):
         outputs, of_rows = _outputs(trainer, data)
         worst = np.argsort(-of_rows, kind="stable")[:_WORST]
         places = worst if trainer.run.held is None else trainer.run.held[worst]
-        shown = [{"row": int(place) + 1} for place in places] if self._rows is None else self._rows(worst)
-        if len(shown) != len(worst):
-            raise InputError(f"the Recorder's function `rows` returned {len(shown)} rows for {len(worst)} places")
+        shown = [{"row": int(place) + 1} for place in places]
+        if self._rows is not None:
+            told = self._rows(worst)
+            if len(told) == len(worst):
+                shown = told
+            else:
+                warnings.warn(f"the Recorder's `rows` gave {len(told)} rows for {len(worst)} places", stacklevel=2)
         arrays = {"outputs": outputs, "targets": backends.to_host(data.Y), "losses": of_rows, "worst": worst}
         return {"arrays": arrays, "worst": shown}
 

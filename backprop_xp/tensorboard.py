@@ -25,8 +25,9 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._folder, self._first = Path(folder), 1
+        self._folder = Path(folder)
         self._writers: dict[str, Any] = {}
+        self._full = False
         try:
             from tensorboard.compat.proto import event_pb2, summary_pb2
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -35,11 +36,10 @@ class TensorBoard(Callback):
         self._writer, self._events, self._summary = EventFileWriter, event_pb2, summary_pb2.Summary
 
     def on_train_begin(self, trainer: Any) -> None:
-        """Find out whether the folder can be written, and from which epoch on."""
-        self._first, self._writers = trainer.run.progress.epoch + 1, {}
+        """Find out whether the folder can be written."""
+        self._writers, self._full = {}, False
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._open("train")
         except OSError as error:
             raise InputError(f"cannot write events in {str(self._folder)!r}: {error.strerror}") from None
 
@@ -60,22 +60,21 @@ class TensorBoard(Callback):
             self._attempt(writer.close)
         self._writers = {}
 
-    def _open(self, part: str) -> None:
+    def _open(self, part: str, epoch: int) -> None:
         writer = self._writers[part] = self._writer(str(self._folder / part))
         # What an earlier run wrote of these epochs shall not be shown beside them.
         log = self._events.SessionLog(status=self._events.SessionLog.START)
-        writer.add_event(self._events.Event(wall_time=time.time(), step=self._first, session_log=log))
+        writer.add_event(self._events.Event(wall_time=time.time(), step=epoch, session_log=log))
 
     def _write(self, part: str, epoch: int, figures: dict[str, float]) -> None:
-        if "train" not in self._writers:  # the disk was full
+        if self._full:
             return
         if part not in self._writers:
-            self._attempt(lambda: self._open(part))
-        if part not in self._writers:
-            return
+            self._attempt(lambda: self._open(part, epoch))
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
         event = self._events.Event(wall_time=time.time(), step=epoch, summary=self._summary(value=values))
-        self._attempt(lambda: self._writers[part].add_event(event))
+        if not self._full:
+            self._attempt(lambda: self._writers[part].add_event(event))
 
     def _attempt(self, writing: Any) -> None:
         """Write; a full disk stops the events, not the training."""
@@ -83,4 +82,4 @@ class TensorBoard(Callback):
             writing()
         except OSError as error:
             warnings.warn(f"the events in {str(self._folder)!r} end here: {error.strerror}", stacklevel=2)
-            self._writers = {}
+            self._writers, self._full = {}, True

@@ -292,8 +292,16 @@ def test_what_the_pages_cannot_show_is_refused_before_training(tmp_path, about):
 
 def test_a_function_of_rows_that_gives_another_number_is_told_of(tmp_path):
     trainer = bx.Trainer(IRIS, epochs=1, callbacks=[bx.Recorder(tmp_path / "a.run", rows=lambda places: [])])
-    with pytest.raises(InputError, match="returned 0 rows for 20 places"):
+    with pytest.warns(UserWarning, match="gave 0 rows for 20 places"):
         trainer.fit(*iris())
+    assert [row["row"] - 1 for row in bx.load_run(tmp_path / "a.run").header["worst"]] == bx.load_run(
+        tmp_path / "a.run"
+    ).rows.worst.tolist()
+
+
+def test_an_estimators_fit_is_refused(tmp_path):
+    with pytest.raises(InputError, match="a Recorder records the run of a Trainer"):
+        bx.MLPClassifier(max_iter=2, callbacks=[bx.Recorder(tmp_path / "a.run")]).fit(*iris())
 
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path):

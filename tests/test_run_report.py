@@ -28,8 +28,8 @@ def reported(capsys, *arguments):
     """Train with --record, report; return (the run, the page)."""
     assert cli.run(["train", *map(str, arguments), "--record", "a.run"]) == 0
     assert cli.run(["report", "a.run"]) == 0
-    assert "a.html" in capsys.readouterr().out
-    with open("a.html", encoding="utf-8") as file:
+    assert "a-report.html" in capsys.readouterr().out
+    with open("a-report.html", encoding="utf-8") as file:
         return bx.load_run("a.run"), file.read()
 
 
@@ -285,7 +285,7 @@ def test_what_is_refused(capsys, arguments, message):
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (1200, False), (1200, True)])
 def test_the_page_opens_offline_at_every_width(capsys, opens, tmp_path, width, dark):
     _, text = reported(capsys, "digits", "--epochs", 3, "--hidden", 8)
-    page = opens(tmp_path / "a.html", width, dark)
+    page = opens(tmp_path / "a-report.html", width, dark)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     boxes = page.eval_on_selector_all("svg", "all => all.map(each => each.getBoundingClientRect().width)")
     assert len(boxes) == text.count("<svg") == 5

@@ -1,5 +1,6 @@
 """TensorBoard's events, read back by TensorBoard."""
 
+import json
 import sys
 import warnings
 
@@ -9,6 +10,7 @@ from sklearn.datasets import load_iris
 
 import backprop_xp as bx
 from backprop_xp import cli
+from backprop_xp.callbacks import JsonLines
 from backprop_xp.errors import InputError
 
 NETWORK = bx.Network((4, 8, 3), output="softmax")
@@ -52,6 +54,18 @@ def test_what_a_broken_off_run_wrote_is_not_shown_beside_what_takes_its_place(tm
     assert [step for step, _ in scalars(tmp_path / "tb" / "train")["loss"]] == [1, 2, 3, 4, 5, 6]
     fitted(tmp_path / "tb", epochs=2)
     assert [step for step, _ in scalars(tmp_path / "tb" / "validation")["loss"]] == [1, 2]
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_an_estimators_fit(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    log = JsonLines(tmp_path / "log")
+    model = bx.MLPClassifier(max_iter=3, callbacks=[bx.TensorBoard(tmp_path / "tb"), log], random_state=0).fit(X, y)
+    found = scalars(tmp_path / "tb" / "train")["loss"]
+    assert [step for step, _ in found] == [1, 2, 3]
+    np.testing.assert_allclose([value for _, value in found], model.loss_curve_, rtol=1e-6)
+    told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["loss"] for line in told if line["event"] == "epoch"] == model.loss_curve_
 
 
 def test_the_flag(tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from backprop_xp.recorded_run import load_run
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="What train --record wrote.")],
     output: Annotated[
-        Path | None, typer.Option(help="The page to write, .html. Default: RUN's name with .html.")
+        Path | None, typer.Option(help="The page to write, .html. Default: RUN's name with -report.html.")
     ] = None,
 ) -> int:
     """Write one page on a training run.
@@ -30,7 +30,7 @@ def report(
       backprop-xp report digits.run
     """
     recorded = load_run(run)
-    output = run.with_suffix(".html") if output is None else output
+    output = run.with_name(f"{run.stem}-report.html") if output is None else output
     flags.all_different({"RUN": run, "--output": output})
     flags.output_file("--output", output, (".html", ".htm"))
 

@@ -62,7 +62,11 @@ class StochasticFit:
         At most so many.
     stopped : str or None
         Why it ended.
+    resumed : None
+        It never goes on from a checkpoint.
     """
+
+    resumed = None
 
     def __init__(
         self,
