@@ -156,6 +156,25 @@ def test_a_run_that_was_resumed_goes_on_in_its_file(tmp_path):
     assert [frame.step for frame in bx.load_run(tmp_path / "a.run").frames] == [30, 35]
 
 
+def test_steps_after_the_checkpoint_are_not_the_resumed_runs(tmp_path):
+    X, y = iris()
+    given = {"dtype": "float64", "checkpoint": bx.Checkpoints(tmp_path / "c", every=3, keep=9)}
+    bx.Trainer(IRIS, epochs=6, callbacks=[bx.Recorder(tmp_path / "a.run")], **given).fit(X, y)
+    (newest,) = (tmp_path / "c").glob("epoch-00000006*")
+    newest.unlink()  # as if the run had been killed after epoch 6
+    bx.Trainer(IRIS, epochs=4, callbacks=[bx.Recorder(tmp_path / "a.run")], **given).fit(X, y, resume=True)
+    assert [frame.step for frame in bx.load_run(tmp_path / "a.run").frames] == [0, 5, 10, 15, 20]
+
+
+def test_parameters_that_are_not_finite_are_not_kept(tmp_path):
+    """The last step's, which no loss tells of."""
+    X, y = iris()
+    with pytest.raises(DivergedError), np.errstate(all="ignore"):
+        recorded(tmp_path, X=X * 1e160, y=y * 1.0, network=bx.Network((4, 1)), optimizer=bx.sgd(1e160),
+                 loss="absolute_error", epochs=1, batch_size=150, validation=False)  # fmt: skip
+    assert [frame.step for frame in bx.load_run(tmp_path / "a.run").frames] == [0]
+
+
 def test_a_network_too_large_to_be_kept_still_has_its_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder, "_BYTES", 1000)
     _, _, run = recorded(tmp_path)

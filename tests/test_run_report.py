@@ -105,6 +105,9 @@ def test_data_and_preprocessing(capsys):
     assert float(worst[1][1]) == pytest.approx(table["price"][row].as_py(), rel=1e-3)
     assert worst[0][4:] == ["size", "colour", "day"]
     assert worst[1][5] == colour[row]
+    assert cli.run(["predict", "model.safetensors", "shop <b>.csv", "--output", "p.csv"]) == 0
+    predicted = csv.read_csv("p.csv")["prediction"][row].as_py()
+    assert float(worst[1][2]) == pytest.approx(predicted, rel=1e-4)
     errors = values[:, 0] - truth[:, 0]
     assert f"mean {errors.mean():.4g}, root mean square {np.sqrt((errors**2).mean()):.4g}" in card(page, "Residuals")[1]
     assert (np.abs(errors).argmax()) == run.rows.worst[0]
