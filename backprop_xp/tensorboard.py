@@ -61,7 +61,7 @@ class TensorBoard(Callback):
         self._writers = {}
 
     def _open(self, part: str, epoch: int) -> None:
-        writer = self._writers[part] = self._writer(str(self._folder / part))
+        writer = self._writers[part] = self._writer(str(self._folder / part), flush_secs=5)
         # What an earlier run wrote of these epochs shall not be shown beside them.
         log = self._events.SessionLog(status=self._events.SessionLog.START)
         writer.add_event(self._events.Event(wall_time=time.time(), step=epoch, session_log=log))

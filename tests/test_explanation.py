@@ -227,6 +227,12 @@ def test_lines_say_the_formula_its_numbers_and_the_result():
     assert str(it).splitlines()[0] == f"3-5-4-3, half_squared_error {it.value:.6g} over 12 rows"
 
 
+def test_an_optimizers_settings_may_be_numpys():
+    network, params, X, Y, _ = problem("cross_entropy", "tanh", "softmax")
+    it = explain(network, params, X, Y, "cross_entropy", optimizer=bx.momentum(0.1, np.float32(0.5)))
+    assert json.loads(json.dumps(it.to_json()))["optimizer"] == {"name": "momentum", "momentum": 0.5}
+
+
 def test_json_and_a_data_frame_hold_the_same_numbers():
     pandas = pytest.importorskip("pandas")
     network, params, X, Y, _ = problem("cross_entropy", "tanh", "softmax")

@@ -176,6 +176,7 @@ class Explanation:
 
     def described(self) -> dict[str, Any]:
         """Return network, loss and optimizer as JSON values."""
+        rule = self.updates.optimizer
         return {
             "network": {
                 "widths": list(self.network.widths),
@@ -183,7 +184,7 @@ class Explanation:
                 "bias": self.network.bias,
             },
             "loss": self.loss.name,
-            "optimizer": {"name": self.updates.optimizer.name, **dict(self.updates.optimizer.settings)},
+            "optimizer": {"name": rule.name, **{name: float(value) for name, value in rule.settings}},
         }
 
     def to_json(self) -> dict[str, Any]:
