@@ -67,7 +67,7 @@ class Run:
         self._batch_size = min(trainer.batch_size, self._n_samples)
         self._folder: Folder | None = None
         # Once it has ended nothing refers back to the run, so that its arrays are let go of, however it ends.
-        self._stop = partial(setattr, trainer, "stopped")
+        self._stop = partial(_stop, trainer)
         self._on_batch = batch_listener(trainer.callbacks, self._stop)
         # Where the run stands, and where it stood after the last epoch, whole or broken off, that has its figures.
         self.progress = self._result = self._begun()
@@ -304,9 +304,14 @@ class Run:
             self._trainer.run = self
             ends.callback(setattr, self._trainer, "run", None)
             for callback in self._trainer.callbacks:
-                callback.on_train_begin(self._trainer)
+                tell([callback], methodcaller("on_train_begin", self._trainer), self._stop)
                 ends.callback(callback.on_train_end, self._trainer)
             yield
+
+
+def _stop(trainer: "Trainer", reason: str) -> None:
+    """Note why training ends; the first reason stays."""
+    trainer.stopped = trainer.stopped or reason
 
 
 def _note(trainer: "Trainer", line: str) -> None:

@@ -212,6 +212,38 @@ def test_a_callback_ends_training_after_a_batch_or_an_epoch():
     assert len(trainer.history["loss"]) == 2
 
 
+def test_a_callback_may_end_training_before_it_begins():
+    class Begin(Callback):
+        ended = 0
+
+        def on_train_begin(self, trainer):
+            raise StopTraining("not today")
+
+        def on_train_end(self, trainer):
+            Begin.ended += 1
+
+    trainer = trained(callbacks=[Begin()])
+    assert (trainer.stopped, trainer.history, Begin.ended) == ("not today", {}, 1)
+    assert trainer.params is trainer.first_params
+
+
+def test_the_first_reason_to_stop_is_the_one_that_is_told():
+    """Ctrl-C within an epoch, and a callback that stops at its end."""
+
+    class Interrupting(Callback):
+        def on_batch_end(self, batch, loss):
+            if batch == 1:
+                raise KeyboardInterrupt
+
+        def on_epoch_end(self, record):
+            raise StopTraining("enough")
+
+    with pytest.warns(UserWarning, match="interrupted; the model trained so far is kept"):
+        trainer = trained(batch_size=10, callbacks=[Interrupting()])
+    assert trainer.stopped == "interrupted"
+    assert len(trainer.history["loss"]) == 1
+
+
 def test_callbacks_see_everything_and_are_told_of_the_end_after_an_error():
     calls = []
 
