@@ -32,8 +32,8 @@ _EPOCHS = 120  # whose parameters are kept, at most
 _BYTES = 2**27  # of what is kept of them, and a quarter of it of the outputs
 _PROBE, _PROBE_NUMBERS = 256, 2**22  # training rows that gradients are shown on, and their numbers at most
 _WORST = 20
-_SECONDS = 10.0  # between two writings, at least, and so many times as long as the last one took
-_SHARE = 50
+_FIRST = 1.0  # seconds before the first writing
+_SECONDS, _SHARE = 10.0, 50  # between two of them, at least, and so many times as long as the last one took
 
 _SETTINGS = (
     "batch_size", "epochs", "shuffle", "seed", "dtype", "precision", "l2", "clip_norm", "multipliers", "dropout",
@@ -45,8 +45,8 @@ class Recorder(Callback):
     """Writes a run's file: `backprop-xp report` makes a page on the run of it, `backprop-xp explain` one on its steps.
 
     The parameters of up to 120 epochs are kept, close together at the beginning, of 128 MiB at most; what can be
-    computed from them is computed later, so that training is hardly slowed. The file is there from the beginning, and
-    written again now and then.
+    computed from them is computed later, so that training is hardly slowed. The file is written after a second, then
+    now and then, and at the end whatever ends training.
 
     Parameters
     ----------
@@ -92,8 +92,10 @@ class Recorder(Callback):
         self._outcome: dict[str, Any] = {}
         self._ended = False
         self._keep()
+        self._due = time.monotonic() + _FIRST
         try:
-            self._write()
+            with self._path.open("ab"):
+                pass
         except OSError as error:
             raise InputError(f"cannot record the run in {str(self._path)!r}: {error.strerror}") from None
 
@@ -153,9 +155,11 @@ class Recorder(Callback):
 
     def _write(self) -> None:
         start = time.monotonic()
-        write_whole(Path(os.path.realpath(self._path)), self._content())
-        written = time.monotonic()
-        self._due = written + max(_SECONDS, _SHARE * (written - start))
+        try:
+            write_whole(Path(os.path.realpath(self._path)), self._content())
+        finally:
+            now = time.monotonic()
+            self._due = now + max(_SECONDS, _SHARE * (now - start))
 
     def _content(self) -> bytes:
         trainer, run, error = self._trainer, self._trainer.run, sys.exc_info()[1]
@@ -228,7 +232,7 @@ def _is_known_rule(optimizer: Optimizer) -> bool:
 def _leaves(trainer: Any, progress: Progress) -> list[NDArray[Any]]:
     """Return parameters and optimizer state as host arrays; of an optimizer of the user's own the parameters alone."""
     state = _about_to_update(trainer, progress) if _is_known_rule(trainer.optimizer) else None
-    return [backends.to_host(leaf) for leaf in leaves((progress.params, state))]
+    return [np.array(backends.to_host(leaf)) for leaf in leaves((progress.params, state))]
 
 
 def _about_to_update(trainer: Any, progress: Progress) -> OptimizerState:

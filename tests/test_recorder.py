@@ -121,6 +121,7 @@ def test_a_run_that_diverges_leaves_what_was_finite(tmp_path):
 
 
 def test_the_file_is_there_while_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "_FIRST", 0.0)
     monkeypatch.setattr(recorder, "_SECONDS", 0.0)
     monkeypatch.setattr(recorder, "_SHARE", 0.0)
     found = []
@@ -226,13 +227,19 @@ def test_a_full_disk_stops_the_record_and_not_the_training(tmp_path, monkeypatch
     def fill(record):
         monkeypatch.setattr(recorder, "write_whole", full)
 
+    monkeypatch.setattr(recorder, "_FIRST", 0.0)
     trainer = bx.Trainer(IRIS, epochs=2, callbacks=[bx.Recorder(tmp_path / "a.run"), fill])
     with pytest.warns(UserWarning, match="the run is not recorded in .*: No space left on device"):
         trainer.fit(*iris())
     assert len(trainer.history["loss"]) == 2
-    assert not bx.load_run(tmp_path / "a.run").header["ended"]  # what was written at the beginning
-    with pytest.raises(InputError, match=r"cannot record the run in .*No space left on device"):
+    assert not bx.load_run(tmp_path / "a.run").header["ended"]  # what was written after the first epoch
+
+
+def test_where_no_file_can_be_is_told_before_training(tmp_path):
+    trainer = bx.Trainer(IRIS, epochs=2, callbacks=[bx.Recorder(tmp_path / "nowhere" / "a.run")])
+    with pytest.raises(InputError, match=r"cannot record the run in .*No such file or directory"):
         trainer.fit(*iris())
+    assert trainer.history == {}
 
 
 @pytest.mark.parametrize("stopped_at", [3, 7])
