@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import itertools
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from conftest import assert_trees_close, library
 
 from backprop_xp import InputError, Network, adam, backends, init, make_step, momentum, nesterov, schedules, sgd
 from backprop_xp.batches import IndexBatches, epoch_order
-from backprop_xp.engines import eager
+from backprop_xp.engines import eager, xla
 from backprop_xp.engines import jax as module
 from backprop_xp.engines.interrupts import deferred_interrupts
 from backprop_xp.engines.jax import Jax
@@ -24,6 +25,7 @@ from backprop_xp.packing import pack
 N_SAMPLES, N_IN, N_OUT = 70, 5, 3
 CLASSIFIER = Network((N_IN, 8, 6, N_OUT), activation="tanh", output="softmax")
 REGRESSOR = Network((N_IN, 8, N_OUT), activation="relu")
+WIDE = Network((N_IN, 64, 64, N_OUT), output="softmax")  # more weights than a batch has activations
 
 # Each: network, loss, optimizer, options of make_step, kind of target, weighted, rows in a given order, batch size.
 CASES = {
@@ -35,6 +37,7 @@ CASES = {
     "weights": (CLASSIFIER, "cross_entropy", adam(0.01), {"l2": 1e-2, "l2_per_batch": True}, "rows", True, True, 16),
     "clipped": (REGRESSOR, "huber", sgd(schedules.cosine(0.1, 150)), {"clip_norm": 0.1}, "values", True, False, 32),
     "packed": (CLASSIFIER, "cross_entropy", adam(0.01), {"packed": True}, "labels", False, True, 16),
+    "wide": (WIDE, "cross_entropy", momentum(0.1), {}, "labels", False, True, 16),
 }
 
 
@@ -426,3 +429,57 @@ def test_a_large_state_given_as_jax_arrays_stays_the_callers(jax):
     engine.run(step, params, state, X, Y, IndexBatches(None, 8, 4))
     for leaf, copy in zip(jax.tree.leaves((params, state)), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(np.asarray(leaf), copy)
+
+
+@pytest.mark.parametrize("name", ["adam", "weights"])
+def test_rows_are_gathered_a_piece_ahead_into_arrays_that_xla_does_not_read(jax, monkeypatch, name):
+    monkeypatch.setattr(module, "_BRIEF", 0)
+    monkeypatch.setattr(module, "_GATHERED", 32 * N_IN)  # one batch of 32 rows a piece, two of 16
+    pieces, real, gathered = [], Jax._program, Jax._gathered
+    monkeypatch.setattr(Jax, "_gathered", lambda *given: pieces.append("gathered") or gathered(*given))
+
+    def program(self, *given):
+        def called(*arguments):
+            result = compiled(*arguments)
+            pieces.append("called")
+            read.append(arguments[2][0])
+            return result
+
+        compiled = real(self, *given)
+        return called
+
+    monkeypatch.setattr(Jax, "_program", program)
+    read, engine = [], Jax()
+    engine._seconds_a_row = 1e-9  # as measured before: a piece a call
+    assert_same(trajectory(engine, name, 1), trajectory(eager.Eager(), name, 1))
+    assert pieces == ["gathered", "called"] * len(read)
+    assert not any(np.shares_memory(first, second) for first, second in itertools.pairwise(read))
+
+
+def test_settings_that_xla_does_not_know_are_left_out(jax, monkeypatch, nothing_compiled):
+    monkeypatch.setattr(xla, "_SETTINGS", {"xla_cpu_no_such_setting": 1})
+    engine = Jax()
+    assert_same(trajectory(engine, "weights", 2), trajectory(eager.Eager(), "weights", 2))
+    assert engine.n_compiled == 2
+
+
+def test_xla_is_told_to_use_wide_vectors_on_the_cpu_alone(jax):
+    def loop(x):
+        return x
+
+    settings = [said for _, said in xla.programs(jax, loop, donates=False, on_cpu=True)]
+    assert settings == ["{'xla_cpu_prefer_vector_width': 512}", ""]
+    assert [said for _, said in xla.programs(jax, loop, donates=False, on_cpu=False)] == [""]
+
+
+def test_gradients_come_first_where_weights_outnumber_activations(jax):
+    step, params, opt_state, X, Y, weight, _ = problem("wide")
+    state = params, opt_state
+    n_weights, n_units = sum(W.size for W, _ in params), 64 + 64 + N_OUT
+    few, many = (n_weights - 1) // n_units, (n_weights - 1) // n_units + 1
+    assert xla.with_gradients_first(step, state, many) is step
+    tied = xla.with_gradients_first(step, state, few)
+    assert tied is not step
+    assert_same(tied(*state, X, Y, weight), step(*state, X, Y, weight))
+    without_between = lambda *given: step(*given)  # noqa: E731
+    assert xla.with_gradients_first(without_between, state, few) is without_between

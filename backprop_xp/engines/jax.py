@@ -12,7 +12,7 @@ import numpy as np
 
 from backprop_xp import backends
 from backprop_xp.batches import IndexBatches
-from backprop_xp.engines import silent
+from backprop_xp.engines import silent, xla
 from backprop_xp.engines.interrupts import deferred_interrupts
 from backprop_xp.engines.tracing import of_step
 from backprop_xp.errors import InputError, StopTraining, lookup
@@ -26,13 +26,13 @@ _PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloa
 # hands it out page by page: at 1024-4096-4096-10, 25 ms of a processor's time a step where every step is a call.
 _AT_ONCE = 1.0
 
-# Rows up to so long are gathered by NumPy, in pieces of so many numbers, a tenth of the time of XLA's small gathers:
-# with 64 features a shuffled step took 1.02 of one in order, and 1.29 when XLA gathered; with 784, 1.17 and 0.98.
-_SHORT, _GATHERED = 256, 2**20
+# Rows up to so long are gathered by NumPy, a tenth of the time of XLA's small gathers, in pieces of so many numbers:
+# the next piece while XLA computes on the one before, which small networks leave a processor for. With 784 features
+# NumPy's way took 1.17 of a step in order, and XLA's 0.98.
+_SHORT, _GATHERED = 256, 2**18
 
 # A larger state, in bytes, is copied once a run and then donated, so that no call copies it. Donating a small one, and
-# copying it before, takes longer than it saves. Its gradients are all made before the first of them is used: XLA would
-# copy every W but the first in each step, lest its update comes before its use by the deltas below.
+# copying it before, takes longer than it saves.
 _DONATED = 2**20
 
 # An epoch of so little work (weights times rows, and a step's own costs as so many weights) is one call from the first
@@ -80,7 +80,9 @@ class Jax:
         self._precision = precision
         self._data: tuple[Any, Any] = ((), None)
         self._returned: dict[int, tuple[Array, Array]] = {}  # views that were handed out, and what they are views of
-        self._buffers: dict[int, tuple[Array | None, ...]] = {}
+        self._buffers: dict[tuple[int, bool], tuple[Array | None, ...]] = {}
+        self._turn = False
+        self._constants: dict[Any, Array] = {}
         self._step: Any = None
         self._device: Any = None
         self._donates = False
@@ -130,7 +132,10 @@ class Jax:
                 leaves = [jax.device_put(jax.numpy.array(leaf), self._device) for leaf in leaves]
             elif on_host:
                 leaves = [self._returned.get(id(leaf), (leaf, leaf))[1] for leaf in leaves]
-            blank = np.zeros((batches.n_batches, *W.shape[:-2]), dtype=W.dtype)
+            shape = batches.n_batches, *W.shape[:-2]
+            blank = np.zeros(shape, W.dtype)
+            if not self._donates:
+                blank = self._constant(jax, (shape, W.dtype), blank)
             state, losses = self._epoch(jax, tree.unflatten(leaves), blank, data, batches, on_batch)
             if on_host:  # as they lie: XLA's arrays never change
                 own = jax.tree.leaves(state)
@@ -146,18 +151,24 @@ class Jax:
             self._data = given, jax.device_put(given, self._device)
         return self._data[1]
 
+    def _constant(self, jax: Any, key: Any, array: Array) -> Array:
+        """Return the array as XLA's, the same for the same key: to bring in one of NumPy's takes 40 µs a call."""
+        if key not in self._constants:
+            _keep(self._constants, key, jax.device_put(array))
+        return self._constants[key]
+
     def _gathered(self, data: tuple[Array, ...], rows: Array, length: int) -> tuple[Array | None, ...]:
-        """Return arrays of that length that begin with the rows; they are kept, and hold others next time."""
-        if length not in self._buffers or [_form(b) for b in self._buffers[length]] != [
-            (length, *form[1:]) if form else form for form in map(_form, data)
-        ]:
-            self._buffers[length] = tuple(
+        """Return arrays of that length that begin with the rows; they are kept, and hold others the time after next."""
+        self._turn = not self._turn
+        key, forms = (length, self._turn), [(length, *form[1:]) if form else form for form in map(_form, data)]
+        if [_form(buffer) for buffer in self._buffers.get(key, ())] != forms:
+            self._buffers[key] = tuple(
                 None if array is None else _aligned((length, *array.shape[1:]), array.dtype) for array in data
             )
-        for array, buffer in zip(data, self._buffers[length], strict=True):
+        for array, buffer in zip(data, self._buffers[key], strict=True):
             if array is not None and buffer is not None:
                 array.take(rows, 0, buffer[: len(rows)], "clip")  # any other mode goes through a copy
-        return self._buffers[length]
+        return self._buffers[key]
 
     def _epoch(
         self,
@@ -178,22 +189,31 @@ class Jax:
         n_weights = sum(W.size for W, _ in state[0])
         brief = not each and batches.n_samples * n_weights + batches.n_batches * _A_STEP <= _BRIEF
         done, self.interrupted = 0, False
+
+        def call_from(first: int, rows: int, end: int, fixed: int | None) -> tuple[int, tuple[Any, ...]]:
+            """Return the end of the call that begins with this step, and (data, order, steps) for it."""
+            at_once = 1 if each else max(1, min(piece, int(_AT_ONCE / (self._seconds_a_row * rows))))
+            last = min(end, first + (fixed or at_once))
+            base = first if gathers else 0
+            steps = self._constant(jax, (first, last, base), np.asarray([first, last, base], np.int32))
+            if not gathers:
+                return last, (data, order, steps)
+            taken = self._gathered(data, order[first * size : last * size], piece * size if rows == size else rows)
+            return last, (taken, None, steps)
+
         try:
             for rows, end in ((size, n_full), (n_left, batches.n_batches)):
                 fixed = end - done if brief and 1 < end - done <= piece else None
+                following = None
                 while done < end:
-                    at_once = 1 if each else max(1, min(piece, int(_AT_ONCE / (self._seconds_a_row * rows))))
-                    last = min(end, done + (fixed or at_once))
-                    steps = np.asarray([done, last, done if gathers else 0], np.int32)
-                    arguments = state, losses, data, order, steps
-                    if gathers:
-                        length = piece * size if rows == size else rows
-                        taken = self._gathered(data, order[done * size : last * size], length)
-                        arguments = state, losses, taken, None, steps
-                    program = self._program(jax, rows, size, (fixed, *form), arguments)
+                    last, given = following or call_from(done, rows, end, fixed)
+                    following = None
+                    program = self._program(jax, rows, size, (fixed, *form), (state, losses, *given))
                     with deferred_interrupts():
                         start = time.perf_counter()
-                        state, losses, loss = program(*arguments)
+                        state, losses, loss = program(state, losses, *given)
+                        if gathers and last < end:  # while XLA computes
+                            following = call_from(last, rows, end, fixed)
                         loss.block_until_ready()
                         self._seconds_a_row = (time.perf_counter() - start) / (rows * (last - done))
                         done = last
@@ -213,10 +233,8 @@ class Jax:
             if known in _RECORDED:
                 self._programs[key] = _RECORDED[known]
             else:
-                step = self._step
-                if self._donates and hasattr(step, "between"):
-                    step = step.between(_after_the_first)
-                loop = _loop(step, rows, size, form[0], _PRECISIONS[self._precision])
+                step = xla.with_gradients_first(self._step, arguments[0], rows) if self._donates else self._step
+                loop = xla.loop(step, rows, size, form[0], _PRECISIONS[self._precision])
                 self._programs[key], shared = self._compiled(jax, loop, rows, arguments)
                 if shared and known[0] != "untraceable":
                     _keep(_RECORDED, known, self._programs[key])
@@ -236,14 +254,27 @@ class Jax:
         And whether others may have it: an array that the step holds, as a loss of the user's own may, is no part of the
         text.
         """
-        program: Program = jax.jit(loop, donate_argnums=(0, 1) if self._donates else ())
         start = time.perf_counter()
+        *fast, plain = xla.programs(
+            jax, loop, donates=self._donates, on_cpu=getattr(self._device, "platform", "") == "cpu"
+        )
+        for program in fast:
+            try:
+                return self._tried(jax, program, rows, arguments, start)
+            except RuntimeError:  # not every version of XLA knows the settings
+                continue
+        return self._tried(jax, plain, rows, arguments, start)
+
+    def _tried(
+        self, jax: Any, candidate: tuple[Any, str], rows: int, arguments: tuple[Any, ...], start: float
+    ) -> tuple[Program, bool]:
+        program, settings = candidate
         try:
-            traced = program.trace(*arguments)  # type: ignore[attr-defined]
+            traced = program.trace(*arguments)
         except (TypeError, jax.errors.JAXTypeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(f"engine 'jax' cannot compile this step ({reason}): use engine 'eager'") from error
-        key = traced.lower().as_text(), self._device, self._donates
+        key = traced.lower().as_text(), settings, self._device, self._donates
         shared = not traced.jaxpr.consts
         if shared and key in _COMPILED:
             return _COMPILED[key], shared
@@ -261,49 +292,6 @@ def _keep(programs: dict[Any, Any], key: Any, program: Any) -> None:
     if len(programs) >= _KEPT:
         del programs[next(iter(programs))]
     programs[key] = program
-
-
-def _loop(step: Callable[..., Any], rows: int, batch_size: int, fixed: int | None, precision: str) -> Program:
-    """Return `loop(state, losses, data, order, (first, last, base))`.
-
-    It takes the steps from `first` to before `last`; step `base` has the data's first rows, or the order's. All three
-    are arguments, so that one program does for any number of steps; or their number is fixed. It returns the state,
-    `losses` with the steps' own put in, and the last of them.
-    """
-    import jax
-
-    def loop(state: Any, losses: Array, data: Any, order: Array | None, steps: Array) -> Any:
-        first, last, base = steps
-
-        def one(i: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
-            (state, losses), k = carry, first + i
-
-            def of_batch(array: Array) -> Array:
-                return jax.lax.dynamic_slice_in_dim(array, (k - base) * batch_size, rows)
-
-            if order is None:
-                batch = jax.tree.map(of_batch, data)
-            else:
-                chosen = of_batch(order)
-                batch = jax.tree.map(lambda array: jax.numpy.take(array, chosen, axis=0, mode="clip"), data)
-            *state, loss = step(*state, *batch)
-            return tuple(state), jax.lax.dynamic_update_index_in_dim(losses, loss, k, 0)
-
-        with jax.default_matmul_precision(precision):
-            state, losses = jax.lax.fori_loop(0, fixed or last - first, one, (state, losses))
-        return state, losses, losses[last - 1]
-
-    return loop
-
-
-def _after_the_first(grads: Any) -> Any:
-    """Return the gradients, all made to depend on the first layer's, which is the last to be known.
-
-    XLA looks for an order in what depends on what alone, and takes no barrier for one; 0 times a number counts.
-    """
-    (dW, db), *others = grads
-    tie = dW[..., :1, :1] * 0
-    return ((dW, db), *((dW + tie, db) for dW, db in others))
 
 
 def _in_type(jax: Any, dtype: Any) -> AbstractContextManager[Any]:
