@@ -3,7 +3,7 @@
 import importlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -180,50 +180,54 @@ class Jax:
         on_batch: Callable[[int, Array], None] | None,
     ) -> tuple[Any, Array]:
         """Return the state after the last step that was finished, and the losses of those that were."""
-        size = batches.batch_size
-        n_full, n_left = divmod(batches.n_samples, size)
-        order, gathers = batches.order, isinstance(data[0], np.ndarray)
-        piece = max(1, min(n_full, _GATHERED // (size * data[0].shape[1]))) if gathers else n_full
         each = on_batch is not None and not getattr(on_batch, "paced", False)
-        form = size, order is None, tuple((x.shape, x.dtype) for x in jax.tree.leaves((state, losses)))
         n_weights = sum(W.size for W, _ in state[0])
         brief = not each and batches.n_samples * n_weights + batches.n_batches * _A_STEP <= _BRIEF
-        done, self.interrupted = 0, False
-
-        def call_from(first: int, rows: int, end: int, fixed: int | None) -> tuple[int, tuple[Any, ...]]:
-            """Return the end of the call that begins with this step, and (data, order, steps) for it."""
-            at_once = 1 if each else max(1, min(piece, int(_AT_ONCE / (self._seconds_a_row * rows))))
-            last = min(end, first + (fixed or at_once))
-            base = first if gathers else 0
-            steps = self._constant(jax, (first, last, base), np.asarray([first, last, base], np.int32))
-            if not gathers:
-                return last, (data, order, steps)
-            taken = self._gathered(data, order[first * size : last * size], piece * size if rows == size else rows)
-            return last, (taken, None, steps)
-
+        form = batches.batch_size, batches.order is None, tuple(map(_form, jax.tree.leaves((state, losses))))
+        calls = self._calls(jax, data, batches, brief=brief, each=each)
+        ahead = isinstance(data[0], np.ndarray)  # rows are gathered while XLA computes on those before
+        done, self.interrupted, call = 0, False, next(calls, None)
         try:
-            for rows, end in ((size, n_full), (n_left, batches.n_batches)):
-                fixed = end - done if brief and 1 < end - done <= piece else None
-                following = None
-                while done < end:
-                    last, given = following or call_from(done, rows, end, fixed)
-                    following = None
-                    program = self._program(jax, rows, size, (fixed, *form), (state, losses, *given))
-                    with deferred_interrupts():
-                        start = time.perf_counter()
-                        state, losses, loss = program(state, losses, *given)
-                        if gathers and last < end:  # while XLA computes
-                            following = call_from(last, rows, end, fixed)
-                        loss.block_until_ready()
-                        self._seconds_a_row = (time.perf_counter() - start) / (rows * (last - done))
-                        done = last
-                    if on_batch is not None:
-                        on_batch(done - 1, loss)
+            while call is not None:
+                rows, fixed, last, given = call
+                program = self._program(jax, rows, batches.batch_size, (fixed, *form), (state, losses, *given))
+                with deferred_interrupts():
+                    start = time.perf_counter()
+                    state, losses, loss = program(state, losses, *given)
+                    call = next(calls, None) if ahead else None
+                    loss.block_until_ready()
+                    self._seconds_a_row = (time.perf_counter() - start) / (rows * (last - done))
+                    done = last
+                if on_batch is not None:
+                    on_batch(done - 1, loss)
+                if not ahead:
+                    call = next(calls, None)
         except (KeyboardInterrupt, StopTraining) as end:
             if not done:
                 raise
             self.interrupted = isinstance(end, KeyboardInterrupt)
         return state, losses if done == batches.n_batches else losses[:done]
+
+    def _calls(
+        self, jax: Any, data: tuple[Array, ...], batches: IndexBatches, *, brief: bool, each: bool
+    ) -> Iterator[tuple[int, int | None, int, tuple[Any, ...]]]:
+        """Yield an epoch's calls: rows of a step, number of steps if fixed, last step, (data, order, steps)."""
+        size, order, gathers = batches.batch_size, batches.order, isinstance(data[0], np.ndarray)
+        n_full, n_left = divmod(batches.n_samples, size)
+        piece = max(1, min(n_full, _GATHERED // (size * data[0].shape[1]))) if gathers else n_full
+        first = 0
+        for rows, end in ((size, n_full), (n_left, batches.n_batches)):
+            fixed = end - first if brief and 1 < end - first <= piece else None
+            while first < end:
+                at_once = 1 if each else max(1, min(piece, int(_AT_ONCE / (self._seconds_a_row * rows))))
+                last = min(end, first + (fixed or at_once))
+                base, taken, chosen = 0, data, order
+                if gathers:
+                    length = piece * size if rows == size else rows
+                    base, taken, chosen = first, self._gathered(data, order[first * size : last * size], length), None
+                steps = self._constant(jax, (first, last, base), np.asarray([first, last, base], np.int32))
+                yield rows, fixed, last, (taken, chosen, steps)
+                first = last
 
     def _program(self, jax: Any, rows: int, size: int, form: Any, arguments: tuple[Any, ...]) -> Program:
         """Return the compiled loop over steps of so many rows for arguments of these shapes."""
