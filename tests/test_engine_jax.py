@@ -463,13 +463,13 @@ def test_settings_that_xla_does_not_know_are_left_out(jax, monkeypatch, nothing_
     assert engine.n_compiled == 2
 
 
-def test_xla_is_told_to_use_wide_vectors_on_the_cpu_alone(jax):
-    def loop(x):
-        return x
-
-    settings = [said for _, said in xla.programs(jax, loop, donates=False, on_cpu=True)]
-    assert settings == ["{'xla_cpu_prefer_vector_width': 512}", ""]
-    assert [said for _, said in xla.programs(jax, loop, donates=False, on_cpu=False)] == [""]
+def test_settings_are_for_the_cpu_alone(jax, monkeypatch):
+    monkeypatch.setattr(xla, "_SETTINGS", {"xla_cpu_no_such_setting": 1})
+    told, plain = xla.programs(jax, lambda x: x, donates=False, on_cpu=True)
+    with pytest.raises(RuntimeError, match="xla_cpu_no_such_setting"):
+        told(1.0)
+    (elsewhere,) = xla.programs(jax, lambda x: x, donates=False, on_cpu=False)
+    assert plain(1.0) == elsewhere(1.0) == 1.0
 
 
 def test_gradients_come_first_where_weights_outnumber_activations(jax):

@@ -152,7 +152,7 @@ class Jax:
         return self._data[1]
 
     def _constant(self, jax: Any, key: Any, array: Array) -> Array:
-        """Return the array as XLA's, the same for the same key: to bring in one of NumPy's takes 40 µs a call."""
+        """Return the array as XLA's, the same for the same key: to bring in one of NumPy's takes tens of µs."""
         if key not in self._constants:
             _keep(self._constants, key, jax.device_put(array))
         return self._constants[key]
@@ -184,8 +184,8 @@ class Jax:
         n_weights = sum(W.size for W, _ in state[0])
         brief = not each and batches.n_samples * n_weights + batches.n_batches * _A_STEP <= _BRIEF
         form = batches.batch_size, batches.order is None, tuple(map(_form, jax.tree.leaves((state, losses))))
-        calls = self._calls(jax, data, batches, brief=brief, each=each)
-        ahead = isinstance(data[0], np.ndarray)  # rows are gathered while XLA computes on those before
+        gathers = isinstance(data[0], np.ndarray)
+        calls = self._calls(jax, data, batches, brief=brief, each=each, gathers=gathers)
         done, self.interrupted, call = 0, False, next(calls, None)
         try:
             while call is not None:
@@ -194,13 +194,13 @@ class Jax:
                 with deferred_interrupts():
                     start = time.perf_counter()
                     state, losses, loss = program(state, losses, *given)
-                    call = next(calls, None) if ahead else None
+                    call = next(calls, None) if gathers else None  # while XLA computes
                     loss.block_until_ready()
                     self._seconds_a_row = (time.perf_counter() - start) / (rows * (last - done))
                     done = last
                 if on_batch is not None:
                     on_batch(done - 1, loss)
-                if not ahead:
+                if not gathers:
                     call = next(calls, None)
         except (KeyboardInterrupt, StopTraining) as end:
             if not done:
@@ -209,10 +209,10 @@ class Jax:
         return state, losses if done == batches.n_batches else losses[:done]
 
     def _calls(
-        self, jax: Any, data: tuple[Array, ...], batches: IndexBatches, *, brief: bool, each: bool
+        self, jax: Any, data: tuple[Array, ...], batches: IndexBatches, *, brief: bool, each: bool, gathers: bool
     ) -> Iterator[tuple[int, int | None, int, tuple[Any, ...]]]:
         """Yield an epoch's calls: rows of a step, number of steps if fixed, last step, (data, order, steps)."""
-        size, order, gathers = batches.batch_size, batches.order, isinstance(data[0], np.ndarray)
+        size, order = batches.batch_size, batches.order
         n_full, n_left = divmod(batches.n_samples, size)
         piece = max(1, min(n_full, _GATHERED // (size * data[0].shape[1]))) if gathers else n_full
         first = 0
@@ -270,15 +270,14 @@ class Jax:
         return self._tried(jax, plain, rows, arguments, start)
 
     def _tried(
-        self, jax: Any, candidate: tuple[Any, str], rows: int, arguments: tuple[Any, ...], start: float
+        self, jax: Any, program: Any, rows: int, arguments: tuple[Any, ...], start: float
     ) -> tuple[Program, bool]:
-        program, settings = candidate
         try:
             traced = program.trace(*arguments)
         except (TypeError, jax.errors.JAXTypeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(f"engine 'jax' cannot compile this step ({reason}): use engine 'eager'") from error
-        key = traced.lower().as_text(), settings, self._device, self._donates
+        key = traced.lower().as_text(), self._device, self._donates
         shared = not traced.jaxpr.consts
         if shared and key in _COMPILED:
             return _COMPILED[key], shared
