@@ -201,7 +201,8 @@ def test_pieces_of_an_epoch_and_callbacks_compile_nothing_more(nothing_compiled,
     monkeypatch.setattr(module, "_BRIEF", 0)
     engine = Jax()
     expected = trajectory(engine, "sgd", 3)
-    monkeypatch.setattr(module, "_AT_ONCE", 0.0)  # a step a call
+    monkeypatch.setattr(module, "_AT_ONCE", 0.0)
+    monkeypatch.setattr(module, "_SEVERAL", 1)  # a step a call
     assert_same(trajectory(engine, "sgd", 3), expected, rtol=1e-14)
     heard = []
     *_, losses = trajectory(engine, "sgd", 3, on_batch=lambda batch, loss: heard.append((batch, float(loss))))
@@ -303,6 +304,14 @@ def test_stopped_after_a_step_the_state_is_that_steps(jax, error, n_steps):
     assert_same(actual, eager.Eager().run(*given, weight=weight, on_batch=stop_after(n_steps, error)))
 
 
+@pytest.mark.parametrize(("seconds", "steps"), [(0.001, 1000), (0.25, 8), (0.4, 8), (1.0, 4), (3.0, 1), (60.0, 1)])
+def test_a_call_has_a_second_of_steps_or_eight_in_four_seconds(jax, seconds, steps):
+    engine = Jax()
+    assert engine._at_once(1) == 1  # of which nothing is known yet
+    engine._seconds_a_row = seconds / 16
+    assert engine._at_once(16) == steps
+
+
 def test_ctrl_c_within_a_call_keeps_its_steps(jax, monkeypatch):
     step, params, opt_state, X, Y, _, batches = problem("packed")
     monkeypatch.setattr(module, "_BRIEF", 0)
@@ -316,7 +325,8 @@ def test_ctrl_c_within_a_call_keeps_its_steps(jax, monkeypatch):
         return result
 
     engine._programs[key] = interrupted
-    monkeypatch.setattr(engine, "_seconds_a_row", module._AT_ONCE / (3 * 16))  # three steps a call
+    monkeypatch.setattr(module, "_SEVERAL", 3)
+    monkeypatch.setattr(engine, "_seconds_a_row", module._AT_ONCE / 16)  # a second a step: three steps a call
     actual = engine.run(step, params, opt_state, X, Y, batches(0))
     assert actual[2].shape == (3,)
     given = step, params, opt_state, X, Y, batches(0)

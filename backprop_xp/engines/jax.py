@@ -23,8 +23,9 @@ Program = Callable[..., Any]
 _PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
 
 # Seconds of steps in one call: Ctrl-C is answered after it. XLA takes a call's memory anew each time, and the system
-# hands it out page by page: at 1024-4096-4096-10, 25 ms of a processor's time a step where every step is a call.
-_AT_ONCE = 1.0
+# hands it out page by page: at 1024-4096-4096-10, 25 ms of a processor's time a step where every step is a call. So a
+# call of steps that take long has eight of them, unless they would take more than so many seconds.
+_AT_ONCE, _SEVERAL, _LONGEST = 1.0, 8, 4.0
 
 # Rows up to so long are gathered by NumPy, a tenth of the time of XLA's small gathers, in pieces of so many numbers:
 # the next piece while XLA computes on the one before, which small networks leave a processor for. With 784 features
@@ -87,7 +88,7 @@ class Jax:
         self._device: Any = None
         self._donates = False
         self._programs: dict[Any, Program] = {}
-        self._seconds_a_row = _AT_ONCE  # before the first is measured, one step a call
+        self._seconds_a_row = _LONGEST  # before the first is measured, one step a call
 
     def run(
         self,
@@ -214,12 +215,12 @@ class Jax:
         """Yield an epoch's calls: rows of a step, number of steps if fixed, last step, (data, order, steps)."""
         size, order = batches.batch_size, batches.order
         n_full, n_left = divmod(batches.n_samples, size)
-        piece = max(1, min(n_full, _GATHERED // (size * data[0].shape[1]))) if gathers else n_full
+        piece = max(1, min(n_full, _GATHERED // (size * data[0].shape[1])) if gathers else n_full)
         first = 0
         for rows, end in ((size, n_full), (n_left, batches.n_batches)):
             fixed = end - first if brief and 1 < end - first <= piece else None
             while first < end:
-                at_once = 1 if each else max(1, min(piece, int(_AT_ONCE / (self._seconds_a_row * rows))))
+                at_once = 1 if each else min(piece, self._at_once(rows))
                 last = min(end, first + (fixed or at_once))
                 base, taken, chosen = 0, data, order
                 if gathers:
@@ -228,6 +229,11 @@ class Jax:
                 steps = self._constant(jax, (first, last, base), np.asarray([first, last, base], np.int32))
                 yield rows, fixed, last, (taken, chosen, steps)
                 first = last
+
+    def _at_once(self, rows: int) -> int:
+        """Return how many steps a call may have."""
+        seconds = self._seconds_a_row * rows
+        return max(1, int(_AT_ONCE / seconds), min(_SEVERAL, int(_LONGEST / seconds)))
 
     def _program(self, jax: Any, rows: int, size: int, form: Any, arguments: tuple[Any, ...]) -> Program:
         """Return the compiled loop over steps of so many rows for arguments of these shapes."""

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 Array = Any
 Loop = Callable[..., Any]
 
@@ -21,13 +23,15 @@ def loop(step: Callable[..., Any], rows: int, batch_size: int, fixed: int | None
     import jax
 
     def loop(state: Any, losses: Array, data: Any, order: Array | None, steps: Array) -> Any:
-        first, last, base = steps
+        # Numbers without a sign, or XLA asks in each step whether they are below 0.
+        first, last, base = (np.uint32(k) for k in (0, fixed, 0)) if fixed else steps.astype(jax.numpy.uint32)
+        ahead = first - base
 
         def one(i: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
-            (state, losses), k = carry, first + i
+            (state, losses), i = carry, i.astype(jax.numpy.uint32)
 
             def of_batch(array: Array) -> Array:
-                return jax.lax.dynamic_slice_in_dim(array, (k - base) * batch_size, rows)
+                return jax.lax.dynamic_slice_in_dim(array, (ahead + i) * np.uint32(batch_size), rows)
 
             if order is None:
                 batch = jax.tree.map(of_batch, data)
@@ -35,10 +39,10 @@ def loop(step: Callable[..., Any], rows: int, batch_size: int, fixed: int | None
                 chosen = of_batch(order)
                 batch = jax.tree.map(lambda array: jax.numpy.take(array, chosen, axis=0, mode="clip"), data)
             *state, loss = step(*state, *batch)
-            return tuple(state), jax.lax.dynamic_update_index_in_dim(losses, loss, k, 0)
+            return tuple(state), jax.lax.dynamic_update_index_in_dim(losses, loss, first + i, 0)
 
         with jax.default_matmul_precision(precision):
-            state, losses = jax.lax.fori_loop(0, fixed or last - first, one, (state, losses))
+            state, losses = jax.lax.fori_loop(0, fixed or steps[1] - steps[0], one, (state, losses))
         return state, losses, losses[last - 1]
 
     return loop
