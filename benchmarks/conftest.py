@@ -12,7 +12,7 @@ A benchmark file says
 import json
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ from benchmarks.contenders import Contender
 from benchmarks.contest import Harness, Outcome
 
 GAPS = pytest.StashKey[list[dict[str, Any]]]()
+FIXED = pytest.StashKey[Sequence[float]]()
+UNQUIET = 1.2
 
 
 class Entry(NamedTuple):
@@ -106,6 +108,7 @@ class Contests:
 @pytest.fixture(scope="session")
 def contests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contests]:
     with Harness(request.config.option.threads) as harness:
+        request.config.stash[FIXED] = harness.fixed
         yield Contests(request.session, harness, tmp_path_factory.mktemp("data"))
 
 
@@ -152,7 +155,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("the benchmarks take turns, so they cannot run beside each other: leave -n out")
     if not 1 <= config.option.threads <= machine.cores():
         raise pytest.UsageError(f"--threads must be 1 to {machine.cores()} here, not {config.option.threads}")
-    config.stash[GAPS] = []
+    config.stash[GAPS], config.stash[FIXED] = [], []
     config.option.benchmark_columns = ["median", "iqr", "rounds", "iterations"]
 
 
@@ -190,10 +193,21 @@ def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, A
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Add the gaps, and keep what can be read later: no options, no names of hosts, four digits of each time."""
     output_json["gaps"] = config.stash[GAPS]
+    output_json["machine_info"]["unrest"] = _rounded(machine.unrest(config.stash[FIXED]))
     for result in output_json["benchmarks"]:
         for name in ("options", "params", "param"):
             result.pop(name, None)
         result["stats"] = {name: _rounded(value) for name, value in result["stats"].items()}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say so where the machine was not quiet."""
+    unrest = machine.unrest(config.stash[FIXED])
+    if unrest is not None and unrest > UNQUIET:
+        terminalreporter.write_line(
+            f"The machine was not quiet: a fixed loop took {unrest:.2f} times as long in slow rounds as in quick ones. "
+            "Differences that are smaller may be the machine's; measure again."
+        )
 
 
 def _rounded(value: Any) -> Any:

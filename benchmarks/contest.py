@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from benchmarks import machine
 from benchmarks.contenders import Contender
 
 ROOT = Path(__file__).parent.parent
@@ -166,6 +167,7 @@ class Harness:
         self.processes: dict[Contender, Process] = {}
         self.absent: dict[Contender, Unavailable] = {}
         self.paces: dict[Contender, list[tuple[int, float]]] = {}
+        self.fixed: list[float] = []  # seconds of `machine.pace`, before each round
 
     def __enter__(self) -> "Harness":
         return self
@@ -266,6 +268,7 @@ class Harness:
         """Let everyone have a turn in each round, each round beginning with another one."""
         playing = list(contenders)
         for k in range(plan.rounds):
+            self.fixed.append(machine.pace())
             first = k % max(1, len(playing))
             for contender in playing[first:] + playing[:first]:
                 outcome = outcomes[contender.name]

@@ -4,6 +4,8 @@ import importlib.metadata
 import os
 import platform
 import re
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,25 @@ def device() -> dict[str, Any] | None:
         "driver": str(runtime.driverGetVersion()),
         "runtime": str(runtime.runtimeGetVersion()),
     }
+
+
+def pace() -> float:
+    """Return the seconds that a fixed loop takes now: it shows what else this machine does, and its neighbours do."""
+    start = time.perf_counter()
+    for _ in range(200_000):
+        pass
+    return time.perf_counter() - start
+
+
+def unrest(paces: Sequence[float]) -> float | None:
+    """Return how many times as long the fixed loop took in the slow rounds as in the quick ones: 1 is a quiet machine.
+
+    Without the slowest and the quickest tenth; None of fewer than ten rounds.
+    """
+    if len(paces) < 10:
+        return None
+    quick, slow = np.quantile(paces, (0.1, 0.9))
+    return float(slow / quick)
 
 
 def _memory() -> int | None:

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from controls import MISSING, SLOWED, WRONG, control
 
 from backprop_xp import loops
 from backprop_xp.engines.memory import Sparing
-from benchmarks import bench_growth, bench_loops, bench_peers, contest, jobs, machine
+from benchmarks import bench_growth, bench_loops, bench_peers, conftest, contest, jobs, machine
 from benchmarks.contenders import (
     BARE,
     COMPILED,
@@ -272,6 +273,7 @@ def test_turns_are_taken_round_by_round_and_each_round_begins_with_another(harne
     turns = [steps.index(process) for process, do in asked if do == "steps"][-9:]
     assert turns == [0, 1, 2, 1, 2, 0, 2, 0, 1]
     assert [len(outcome.seconds) for outcome in outcomes.values()] == [3, 3, 3]
+    assert len(harness.fixed) == 3
 
 
 S_BY_HAND = named("NumPy by hand, in place")
@@ -379,6 +381,29 @@ def test_the_machines_record_names_no_host():
     assert machine.name("anything", {"name": "NVIDIA H200"}) == "nvidia-h200"
 
 
+@pytest.mark.parametrize(
+    ("paces", "unrest"),
+    [
+        ([1.0] * 9, None),
+        ([2.0] * 30, 1),
+        ([1.0] * 28 + [9.0] * 2, 1),
+        ([0.1] * 2 + [1.0] * 28, 1),
+        ([1.0, 1.5] * 5, 1.5),
+    ],
+)
+def test_the_machines_unrest_is_that_of_most_rounds(paces, unrest):
+    assert machine.unrest(paces) == unrest
+
+
+@pytest.mark.parametrize(("slow", "said"), [(1.1, False), (1.3, True)])
+def test_a_machine_that_was_not_quiet_is_told_of(slow, said):
+    lines = []
+    config = SimpleNamespace(stash={conftest.FIXED: [1.0, slow] * 5})
+    conftest.pytest_terminal_summary(SimpleNamespace(write_line=lines.append), config)
+    assert bool(lines) == said
+    assert not said or "1.30 times as long in slow rounds" in lines[0]
+
+
 def run(*arguments):
     command = [sys.executable, "-m", "benchmarks", *arguments]
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
@@ -391,6 +416,7 @@ def test_run_report_and_compare_on_the_command_line(tmp_path):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     saved = json.loads((tmp_path / "a" / "tutorial.json").read_text())
     assert saved["machine_info"]["options"] == {"scale": "short"}
+    assert saved["machine_info"]["unrest"] >= 1
     assert {result["extra_info"]["contender"] for result in saved["benchmarks"]} == {S1.name, S2.name, ON_NUMPY.name}
     reported = run("report", str(tmp_path / "a"))
     assert reported.returncode == 0, reported.stdout + reported.stderr

@@ -358,8 +358,13 @@ def test_ctrl_c_during_a_long_epoch():
     n_samples = 8 * 2_000_000  # about ten seconds
     order = np.broadcast_to(np.arange(8, dtype=np.int32), (n_samples // 8, 8)).reshape(-1)
     timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    *stopped, losses = engine.run(step, params, state, X, Y, IndexBatches(order, n_samples, 8))
+
+    def begun(batch, loss):  # not before: on a busy machine it takes a while until the first step
+        if timer.ident is None:
+            timer.start()
+
+    begun.paced = True
+    *stopped, losses = engine.run(step, params, state, X, Y, IndexBatches(order, n_samples, 8), on_batch=begun)
     timer.join()
     assert engine._at_once < len(losses)  # in several calls
     assert 1 < len(losses) < n_samples // 8

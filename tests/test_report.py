@@ -861,11 +861,12 @@ def test_odd_results_make_whole_pages(tmp_path, make):
 
 def test_what_differs_between_suites_is_said_in_the_machines_table(tmp_path):
     for suite, python in (("loops", "3.11.7"), ("peers", "3.12.1"), ("jobs", "3.11.7")):
-        save(tmp_path, suite, *SUITES[suite](), machine={**MACHINE, "python": python})
+        save(tmp_path, suite, *SUITES[suite](), machine={**MACHINE, "python": python, "unrest": 1.021})
     facts = {line[0].text: line[1].text for line in machine_table(load(tmp_path)).rows}
     assert facts["Python"] == "3.11.7 (loops, jobs); 3.12.1 (peers)"
     assert facts["processor"] == "AMD EPYC"
     assert facts["memory"] == "25.0 GB"
+    assert facts["slow rounds over quick ones"] == "1.021, of a fixed loop"
 
 
 # README

@@ -17,8 +17,8 @@ def loop(step: Callable[..., Any], rows: int, batch_size: int, fixed: int | None
     """Return `loop(state, losses, data, order, (first, last, base))`.
 
     It takes the steps from `first` to before `last`; step `base` has the data's first rows, or the order's. All three
-    are arguments, so that one program does for any number of steps; or their number is fixed. It returns the state,
-    `losses` with the steps' own put in, and the last of them.
+    are arguments, so that one program does for any number of steps; or their number is fixed, and the first of them has
+    the first rows. It returns the state, `losses` with the steps' own put in, and the last of them.
     """
     import jax
 

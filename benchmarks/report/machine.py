@@ -20,6 +20,8 @@ def facts(run: Run) -> dict[str, str]:
         written["memory"] = size(machine["memory_bytes"])
     written |= {"GPU": _gpu(machine["device"])} if machine.get("device") else {}
     written |= {name: printable(version) for name, version in (machine.get("libraries") or {}).items() if version}
+    if machine.get("unrest") is not None:
+        written["slow rounds over quick ones"] = f"{printable(machine['unrest'])}, of a fixed loop"
     scale = (machine.get("options") or {}).get("scale")
     written |= {"scale of the run": printable(scale)} if scale else {}
     return written | _commit(run)
