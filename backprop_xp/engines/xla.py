@@ -23,7 +23,7 @@ def loop(step: Callable[..., Any], rows: int, batch_size: int, fixed: int | None
     import jax
 
     def loop(state: Any, losses: Array, data: Any, order: Array | None, steps: Array) -> Any:
-        # Numbers without a sign, or XLA asks in each step whether they are below 0.
+        # Numbers without a sign, or JAX lets each kernel ask whether they are below 0.
         first, last, base = (np.uint32(k) for k in (0, fixed, 0)) if fixed else steps.astype(jax.numpy.uint32)
         ahead = first - base
 
