@@ -187,6 +187,19 @@ def test_what_was_imported_before_stays():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("theirs", [TheirClassifier, TheirRegressor])
+def test_a_pickle_of_scikit_learns_own_goes_on_where_it_stopped(theirs):
+    model = theirs(hidden_layer_sizes=(8,), max_iter=5, random_state=0, early_stopping=True, warm_start=True)
+    written = pickle.dumps(model.fit(X, Y))
+    patch_sklearn()
+    loaded = pickle.loads(written)
+    loaded.fit(X, Y)
+    assert len(loaded.validation_scores_) > len(model.validation_scores_)
+    assert len(loaded.validation_loss_curve_) == len(loaded.validation_scores_) - len(model.validation_scores_)
+    unpatch_sklearn()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
 @pytest.mark.parametrize(("theirs", "method"), [(TheirClassifier, "predict_proba"), (TheirRegressor, "predict")])
 def test_pickles_of_scikit_learns_own_estimators_load_as_ours(theirs, method, solver):

@@ -157,7 +157,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         callbacks: Any = None,
         progress: bool = False,
     ) -> None:
-        self.__dict__.update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
+        given = dict(locals())
+        self.__dict__.update({name: given[name] for name in given if name not in ("self", "__class__")})
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:

@@ -17,11 +17,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from backprop_xp import backends
 from backprop_xp.batches import pieces_of
 from backprop_xp.engines import ENGINES
+from backprop_xp.engines.tracing import leaves, rebuilt
 from backprop_xp.errors import InputError
 from backprop_xp.estimators import inputs, lbfgs
 from backprop_xp.estimators.held_out import Held, split
 from backprop_xp.estimators.labels import DeviceLabels
-from backprop_xp.estimators.stochastic import SCHEDULES, StochasticFit, leaves, rebuilt
+from backprop_xp.estimators.stochastic import SCHEDULES, StochasticFit
 from backprop_xp.namespaces import is_sparse, namespace_of
 from backprop_xp.network import Array, Network, Params, forward
 from backprop_xp.optimizers import OptimizerState
@@ -290,6 +291,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             state.setdefault(name, parameter.default)
         if not isinstance(state.get("_optimizer", OptimizerState(0, 0, ())), OptimizerState):
             del state["_optimizer"]  # scikit-learn's own; training goes on with moments at zero
+        if "coefs_" in state:
+            state.setdefault("validation_loss_curve_", [])
         super().__setstate__(state)
         if state["device"] is not None and "coefs_" in state:  # one that has not been fitted is yet to be refused
             try:
@@ -313,7 +316,7 @@ def mapped_arrays(state: dict[str, Any], function: Any) -> dict[str, Any]:
         mapped[name] = [function(array) for array in state[name]]
     if "_optimizer" in state:
         old = state["_optimizer"]
-        mapped["_optimizer"] = rebuilt(old, [function(array) for array in leaves(old)])
+        mapped["_optimizer"] = rebuilt(old, map(function, leaves(old)))
     labels = state.get("_label_binarizer")
     if isinstance(labels, DeviceLabels):
         mapped["classes_"] = function(labels.classes_)

@@ -3,7 +3,7 @@
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +14,7 @@ from sklearn.metrics import get_scorer
 from backprop_xp import backends, engines, packing, schedules
 from backprop_xp.batches import IndexBatches, pieces_of
 from backprop_xp.callbacks import Callback, PrintProgress, as_callback, batch_listener, tell
+from backprop_xp.engines.tracing import leaves, rebuilt
 from backprop_xp.errors import StopTraining
 from backprop_xp.estimators.held_out import Held
 from backprop_xp.estimators.objectives import head
@@ -278,10 +279,11 @@ class StochasticFit:
     def _first_state(self, rule: Optimizer) -> OptimizerState:
         """Return the optimizer's state: in `partial_fit` the last call's, wherever that lay."""
         old = getattr(self.estimator, "_optimizer", None)
-        fresh = rule.init(self._state)
+        fresh: OptimizerState = rule.init(self._state)
         if not self._incremental or old is None:
             return fresh
-        return rebuilt(fresh, [backends.to_device(array, self._place) for array in leaves(old)])
+        state: OptimizerState = rebuilt(fresh, (backends.to_device(array, self._place) for array in leaves(old)))
+        return state
 
     def _checked_batch_size(self) -> int:
         n_samples = self._n_samples
@@ -337,16 +339,3 @@ def _scorer(estimator: Any) -> Any:
 
 def _epsilon(array: Array) -> float:
     return float(np.finfo(str(backends.to_host(array[:1, ...]).dtype)).eps)
-
-
-def leaves(state: OptimizerState) -> list[Array]:
-    """Return the arrays of an optimizer's state, in one order."""
-    return [state.count, state.learning_rate, *(m for layer in state.moments for leaf in layer for m in leaf)]
-
-
-def rebuilt(like: OptimizerState, arrays: Sequence[Array]) -> OptimizerState:
-    """Return a state of these arrays, in the order of `leaves`."""
-    count, rate, *rest = arrays
-    left = iter(rest)
-    moments = tuple((tuple(next(left) for _ in of_W), tuple(next(left) for _ in of_b)) for of_W, of_b in like.moments)
-    return OptimizerState(count, rate, moments)
