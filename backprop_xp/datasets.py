@@ -171,6 +171,11 @@ def _from_arrays(path: Path, target: str | None, need_target: bool) -> Dataset:
         return Dataset(path.name, X, check_target(labels.name, read_array(labels), len(X)), None)
 
 
+def is_row_index(column: str) -> bool:
+    """Tell whether a column has the name of what pandas writes of a frame's index: none, Unnamed: 0, or its own."""
+    return re.fullmatch(r"|Unnamed: \d+|__index_level_\d+__", column) is not None
+
+
 def _read_parquet(path: Path) -> Table:
     parquet, pa = arrow("pyarrow.parquet"), arrow()
     try:
@@ -292,7 +297,12 @@ def _split(name: str, table: Table, target: str | None, drop: Sequence[str], nee
     if column is None:
         return Dataset(name, inputs, None, None)
 
-    values, label = _target_values(table[column], column, comparison), target or column
+    try:
+        values, label = _target_values(table[column], column, comparison), target or column
+    except InputError:
+        if need_target:
+            raise
+        return Dataset(name, inputs, None, None)
     notes: tuple[str, ...] = ()
     numbers = None
     if need_target and values.null_count:

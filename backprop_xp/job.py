@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_xp import flags
-from backprop_xp.datasets import Dataset, load
+from backprop_xp.datasets import Dataset, is_row_index, load
 from backprop_xp.errors import InputError
 from backprop_xp.losses import Loss
 from backprop_xp.network import Network
@@ -78,11 +78,16 @@ def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: st
     InputError
         If the target, the loss and the task do not go together, or there are too few rows.
     """
-    learned = Target.fit(_values(data), task)
+    data = _without_index(data)
+    try:  # what is refused is named by its row in the data, not in the training part
+        learned = Target.fit(_values(data), task)
+        _fitted(data.inputs)
+    except InputError as error:
+        counted = "" if data.numbers is None else " (rows without a target, which were dropped, are not counted)"
+        raise InputError(f"{error}{counted if ' row ' in str(error) else ''}") from None
     chosen = _matching_loss(loss, learned)
     if chosen.name == "poisson":  # counts stay counts: the logarithm is in the output
         learned = replace(learned, mean=(0.0,) * learned.n_outputs, scale=(1.0,) * learned.n_outputs)
-    _fitted(data.inputs)  # what is refused is named by its row in the data, not in the training part
     notes = list(data.notes)
     if validation is None:
         validation = "0.2"
@@ -93,6 +98,7 @@ def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: st
     held: Dataset | None = None
     if held_share is None:
         held = load(validation, data.target_name)
+        notes += [f"{held.name}: {note}" for note in held.notes]
     elif held_share:
         data, held = _split(data, held_share, seed, learned)
     encoder = _fitted(data.inputs)
@@ -105,6 +111,17 @@ def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: st
 
     held_pair = None if held is None else pair(held)
     return Job(encoder, learned, chosen, pair(data), held_pair, data if held is None else held, tuple(notes))
+
+
+def _without_index(data: Dataset) -> Dataset:
+    """Return the data without what pandas wrote of a frame's index, and a note of it: row numbers teach nothing."""
+    names = [name for name in getattr(data.inputs, "column_names", ()) if is_row_index(name)]
+    if not names:
+        return data
+    note = (
+        f"column {', '.join(map(repr, names))} is left aside: row numbers have such names; rename it to learn from it"
+    )
+    return replace(data, inputs=data.inputs.drop_columns(names), notes=(*data.notes, note))
 
 
 def _matching_loss(name: str | None, target: Target) -> Loss:

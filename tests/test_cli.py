@@ -542,11 +542,19 @@ def test_idx_files_with_a_second_pair_for_validation(capsys):
     assert json.loads(ok(capsys, "evaluate", "model.safetensors", "t10k-images-idx3-ubyte", "--json").out)["rows"] == 20
 
 
-@pytest.mark.parametrize("flags", [("--output", "rows.csv"), ("--log", "rows.csv"), ("--output", "m", "--log", "m")])
+@pytest.mark.parametrize("flags", [
+    ("--output", "rows.csv"), ("--log", "rows.csv"), ("--output", "m", "--log", "m"),
+    ("--output", "m", "--checkpoint", "m"),
+])  # fmt: skip
 def test_no_file_is_overwritten_by_another(capsys, flags):
     before = write("rows.csv") and Path("rows.csv").read_bytes()
     assert "the same file" in refused(capsys, "train", "rows.csv", "--target", "kind", *flags)
     assert Path("rows.csv").read_bytes() == before
+
+
+def test_a_built_in_data_sets_name_is_no_file(capsys):
+    ok(capsys, "train", "iris", *QUICK, "--checkpoint", "iris")
+    assert Path("iris").is_dir()
 
 
 def test_a_pipe_is_not_replaced_and_a_link_stays_one(capsys):
@@ -595,6 +603,55 @@ def test_rows_are_named_as_they_stand_in_the_data(capsys):
     size[31] = float("inf")
     write("rows.parquet", table.set_column(0, "size", pa.array(size)))
     assert "in row 32" in refused(capsys, "train", "rows.parquet", "--target", "kind")
+
+
+def test_rows_without_a_target_are_said_to_be_left_out_of_the_count(capsys):
+    table = mixed_table()
+    kind, size = table["kind"].to_pylist(), table["size"].to_pylist()
+    kind[3], size[31] = None, float("inf")
+    table = table.set_column(0, "size", pa.array(size)).set_column(5, "kind", pa.array(kind))
+    write("rows.parquet", table)
+    line = refused(capsys, "train", "rows.parquet", "--target", "kind")
+    assert "in row 31" in line
+    assert line.endswith("(rows without a target, which were dropped, are not counted)")
+
+
+def test_rows_dropped_from_a_second_file_are_told(capsys):
+    table = mixed_table()
+    write("rows.csv", table)
+    kind = [None, *table["kind"].to_pylist()[1:]]
+    write("more.parquet", table.set_column(5, "kind", pa.array(kind)))
+    printed = ok(capsys, "train", "rows.csv", "--target", "kind", "--validation", "more.parquet", *QUICK)
+    assert "more.parquet: 1 of 240 rows dropped: their target 'kind' is missing" in printed.out
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_the_index_that_pandas_writes_teaches_nothing(capsys, ending):
+    table = mixed_table().drop_columns(["price"])
+    write("plain.csv", table)
+    ok(capsys, "train", "plain.csv", "--target", "kind", *QUICK)
+    expected = ok(capsys, "predict", "model.safetensors", "plain.csv", "--proba").out
+    frame = table.to_pandas(strings_to_categorical=False)
+    if ending == "csv":
+        frame.to_csv("rows.csv")  # its column has no name
+    else:
+        frame.set_index(frame.index.to_numpy() ** 2).to_parquet("rows.parquet")
+        assert "__index_level_0__" in parquet.read_schema("rows.parquet").names
+    printed = ok(capsys, "train", f"rows.{ending}", "--target", "kind", *QUICK)
+    assert re.search(r"column '(__index_level_0__)?' is left aside: row numbers have such names", printed.out)
+    printed = ok(capsys, "predict", "model.safetensors", f"rows.{ending}", "--proba")
+    assert (printed.out, printed.err) == (expected, "")
+    assert ok(capsys, "predict", "model.safetensors", "plain.csv", "--proba").out == expected
+
+
+def test_a_column_with_a_target_that_cannot_be_compared_is_left_aside_by_predict(capsys):
+    write("rows.csv", pa.table({"x": np.arange(60.0), "y": np.arange(60.0)}))
+    ok(capsys, "train", "rows.csv", "--target", "y > 15", *QUICK)
+    write("new.csv", pa.table({"x": [1.0, 2.0]}))
+    expected = ok(capsys, "predict", "model.safetensors", "new.csv").out
+    Path("dashes.csv").write_text("x,y\n1,-\n2,-\n")
+    assert ok(capsys, "predict", "model.safetensors", "dashes.csv").out == expected
+    assert "cannot be compared" in refused(capsys, "evaluate", "model.safetensors", "dashes.csv")
 
 
 def test_a_number_that_is_mistyped_is_named(capsys):

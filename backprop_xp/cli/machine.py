@@ -56,7 +56,7 @@ def parity(
 def info(
     model: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A model file to describe.")] = None,
 ) -> int:
-    """Show devices, libraries, BLAS and what each missing extra would add; or what a MODEL file holds."""
+    """Show devices, libraries, BLAS and what each missing library would add; or what a MODEL file holds."""
     if model is not None:
         display.out.print(display.table(str(model), reporting.described(load_model(model))))
         return 0

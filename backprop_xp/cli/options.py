@@ -39,7 +39,7 @@ TaskOption = Annotated[
     str | None,
     typer.Option(
         help="classification, multilabel or regression. Default: classification for text, true/false "
-        "and at most 20 whole numbers.",
+        "and at most 20 different integers (1.0 is a quantity).",
         rich_help_panel="Data",
     ),
 ]

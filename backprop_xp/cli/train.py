@@ -13,7 +13,7 @@ from backprop_xp.callbacks import Callback, JsonLines, PrintProgress
 from backprop_xp.checkpoints import Checkpoints
 from backprop_xp.cli import options
 from backprop_xp.cli.record import recorder
-from backprop_xp.datasets import load
+from backprop_xp.datasets import BUILT_IN, load
 from backprop_xp.errors import InputError
 from backprop_xp.job import Job, prepare, share
 from backprop_xp.model import Model
@@ -81,8 +81,10 @@ def train(
       backprop-xp train digits --record digits.run && backprop-xp report digits.run
     """
     second = None if validation is None or share(validation) is not None else validation
-    written = {"--output": output, "--plot": plot, "--log": log, "--record": record, "--tensorboard": tensorboard}
-    flags.all_different({"DATA": data, "--validation": second, **written})
+    written = {"--output": output, "--plot": plot, "--log": log, "--record": record}
+    folders = {"--tensorboard": tensorboard, "--checkpoint": checkpoint}
+    read = {"DATA": None if data in BUILT_IN else data, "--validation": second}
+    flags.all_different({**read, **written, **folders})
     flags.output_file("--output", output)
     flags.output_file("--plot", plot, (".png", ".svg", ".pdf"))
     flags.output_file("--log", log)
@@ -119,21 +121,15 @@ def train(
     )  # fmt: skip
     for line in reporting.opening(source, job, trainer):
         display.out.print(line)
-    described: dict[str, Any] = {"data": source.name, "target": source.target_name, "dropped": list(drop or ())}
-    if job.loss.parameter is not None:
-        described["loss_setting"] = job.loss.parameter
+    described = {"data": source.name, "target": source.target_name, "dropped": list(drop or ())}
+    start = time.perf_counter()
     try:
-        seconds = _fitted(trainer, job, resume)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "training was interrupted")  # the closing table says so
+            trainer.fit(*job.train, validation_data=job.validation, resume=resume)
+        seconds = time.perf_counter() - start
     finally:  # what was trained is kept whatever ended training
-        if trainer.history:
-            _model(trainer, job, described).save(output)
-            if plot is not None:
-                display.save_curves(trainer.history, plot)
-            display.out.print(
-                display.table("result", reporting.closing(trainer, model=output, curves=plot, run=record))
-            )
-        if checkpoint is not None and trainer.stopped in ("interrupted", "terminated"):
-            display.out.print("the same command with --resume goes on from here")
+        _close(trainer, job, described, output=output, plot=plot, record=record)
     if trainer.history:
         display.out.print(
             f"{seconds:.1f} s; next, on rows it has not seen: backprop-xp evaluate {output} DATA", style="dim"
@@ -157,14 +153,21 @@ def _callbacks(log: Path | None, header: dict[str, Any]) -> list[Callback]:
     return [progress, *([JsonLines(log, header)] if log else [])]
 
 
-def _fitted(trainer: Trainer, job: Job, resume: bool) -> float:
-    """Train, and return the seconds it took."""
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "training was interrupted")  # the closing table says so
-        trainer.fit(*job.train, validation_data=job.validation, resume=resume)
-    return time.perf_counter() - start
+def _close(
+    trainer: Trainer, job: Job, described: dict[str, Any], *, output: Path, plot: Path | None, record: Path | None
+) -> None:
+    """Write what was trained, show how it ended, and say how to go on."""
+    if trainer.history:
+        _model(trainer, job, described).save(output)
+        if plot is not None:
+            display.save_curves(trainer.history, plot)
+        display.out.print(display.table("result", reporting.closing(trainer, model=output, curves=plot, run=record)))
+    if trainer.checkpoint is not None and trainer.stopped in ("interrupted", "terminated"):
+        display.out.print("the same command with --resume goes on from here")
 
 
 def _model(trainer: Trainer, job: Job, described: dict[str, Any]) -> Model:
-    return replace(trainer.model, target=job.target, preprocessing=job.encoder.to_json(), extra=described)
+    setting = {} if job.loss.parameter is None else {"loss_setting": job.loss.parameter}
+    return replace(
+        trainer.model, target=job.target, preprocessing=job.encoder.to_json(), extra={**described, **setting}
+    )

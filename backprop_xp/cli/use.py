@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from backprop_xp import display, flags
 from backprop_xp.cli import options
-from backprop_xp.datasets import load
+from backprop_xp.datasets import is_row_index, load
 from backprop_xp.errors import InputError
 from backprop_xp.model import Model
 from backprop_xp.model import load as load_model
@@ -88,7 +88,8 @@ def encoded(model: Model, data: str, target: str | None, *, need_target: bool) -
     for note in source.notes:
         print(note, file=sys.stderr)
     if isinstance(encoder, TableEncoder) and hasattr(source.inputs, "column_names"):
-        ignored = [name for name in encoder.extra(source.inputs) if name not in model.extra.get("dropped", ())]
+        dropped = model.extra.get("dropped", ())
+        ignored = [name for name in encoder.extra(source.inputs) if name not in dropped and not is_row_index(name)]
         if ignored:
             print(f"columns the model was not trained on are ignored: {', '.join(ignored)}", file=sys.stderr)
     X = encoder.transform(source.inputs, str(model.params[0][0].dtype))
