@@ -89,8 +89,14 @@ def _first_that_works(backend: str | None, dtype: str) -> Backend:
 def _import(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
-    except ImportError:
-        raise InputError(f"backend {module!r} needs {module}, which is not installed: {install(extra)}") from None
+    except ImportError as error:
+        raise InputError(f"backend {module!r} needs {module}, {lacking(extra, error)}") from None
+
+
+def lacking(extra: str, error: ImportError) -> str:
+    """Return why a library is not there, "which is not installed", and the command that installs its extra."""
+    why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({error})"
+    return f"which {why}: {install(extra)}"
 
 
 def install(extra: str) -> str:
@@ -109,9 +115,9 @@ def _cupy(kind: str, index: int, dtype: str) -> Backend:
         raise InputError("backend 'cupy' runs on CUDA only: use --device cuda, or --backend numpy on the CPU")
     try:
         cupy = importlib.import_module("cupy")
-    except ImportError:
+    except ImportError as error:
         raise InputError(
-            f"device 'cuda' needs CuPy, which is not installed: {install('cuda12')} (or cuda13, as nvidia-smi shows)"
+            f"device 'cuda' needs CuPy, {lacking('cuda12', error)} (or cuda13, as nvidia-smi shows)"
         ) from None
     _require_cuda(cupy, index)
     from array_api_compat import cupy as xp
@@ -270,10 +276,15 @@ def free_memory(backend: Backend) -> int | None:
     """Return the bytes that can still be had on the device, within this process's limits; None if nothing tells."""
     if backend.name == "cupy":
         with backend.device:
-            free: int = importlib.import_module("cupy").cuda.runtime.memGetInfo()[0]
+            cupy = importlib.import_module("cupy")
+            free: int = cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
         return free
     if str(backend.device).startswith("cuda"):
-        return importlib.import_module("torch").cuda.mem_get_info()[0] if backend.name == "torch" else None
+        if backend.name != "torch":
+            return None
+        cuda = importlib.import_module("torch").cuda
+        kept = cuda.memory_reserved(backend.device) - cuda.memory_allocated(backend.device)
+        return int(cuda.mem_get_info(backend.device)[0] + kept)
     free_on_host = [*_free_of_the_machine(), *_free_under_limits()]
     return min(free_on_host, default=None)
 

@@ -20,7 +20,7 @@ from backprop_xp import backends
 from backprop_xp.callbacks import Record
 from backprop_xp.early_stopping import Best
 from backprop_xp.engines.tracing import leaves, rebuilt
-from backprop_xp.errors import InputError
+from backprop_xp.errors import InputError, check_integer
 from backprop_xp.files import temporary, write_whole
 from backprop_xp.network import Params
 from backprop_xp.tensor_files import Arrays, DamagedError, packed, unpacked
@@ -93,10 +93,8 @@ class Checkpoints:
 
     def __post_init__(self) -> None:
         for name in ("every", "every_steps", "keep"):
-            value = getattr(self, name)
-            right = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
-            if not right and (name != "every_steps" or value is not None):
-                raise InputError(f"{name} of checkpoints must be an integer of at least 1, not {value!r}")
+            if name != "every_steps" or self.every_steps is not None:
+                check_integer(f"{name} of checkpoints", getattr(self, name), 1)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator["Folder"]:
@@ -194,7 +192,7 @@ class Folder:
         """
         for path in self.files():
             try:
-                header, arrays = unpacked(path, "checkpoint", VERSION)
+                header, arrays = _unpacked(path)
                 self._check_identity(path, header.get("identity"))
                 progress = _progress(header, arrays, begun, n_batches, backend)
             except DamagedError as damage:
@@ -231,9 +229,17 @@ class Folder:
             warnings.warn(f"no checkpoint at {_position(progress.place)}: {error.strerror}; {last}", stacklevel=2)
             return
         self.newest, self._place = path, progress.place
-        for old in self.files()[self._keep :]:
+        older = [each for each in self.files() if _place(each) <= progress.place]  # not what was passed over
+        for old in older[self._keep :]:
             with contextlib.suppress(OSError):
                 old.unlink()
+
+
+def _unpacked(path: Path) -> tuple[dict[str, Any], Arrays]:
+    try:
+        return unpacked(path, "checkpoint", VERSION)
+    except InputError as error:  # a later version's is not damaged, and not to be begun anew over
+        raise InputError(f"{path}: {error}; or choose another folder") from None
 
 
 def _place(path: Path) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """What is recorded of a trained network's outputs: losses and metrics on rows of data."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -83,4 +84,5 @@ def _score(metric: str | UserMetric, loss: Loss) -> tuple[str, Callable[[Array, 
         y_true, y_pred = backends.to_host(Y), decided(loss.name, backends.to_host(P))
         return float(metric(y_true[:, 0] if y_true.shape[1:] == (1,) else y_true, y_pred))
 
-    return getattr(metric, "__name__", type(metric).__name__), on_host
+    named = metric.func if isinstance(metric, partial) else metric
+    return getattr(named, "__name__", type(named).__name__), on_host

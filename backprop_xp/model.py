@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from backprop_xp import backends
 from backprop_xp.batches import pieces_of
-from backprop_xp.errors import InputError, lookup
+from backprop_xp.errors import InputError
 from backprop_xp.files import write_output
-from backprop_xp.losses import LOSSES
 from backprop_xp.network import Network, Params, forward, init
 from backprop_xp.targets import Target
 from backprop_xp.tensor_files import DamagedError, packed, unpacked
@@ -128,7 +127,7 @@ def load(path: str | Path) -> Model:
     Raises
     ------
     InputError
-        If the file is missing, truncated, of another format of a later version, or its arrays do not fit.
+        If the file is missing, truncated, of another format or a later version, or its arrays do not fit.
     """
     path = Path(path)
     if not path.is_file():
@@ -184,12 +183,14 @@ def _from_header(header: Any, arrays: dict[str, NDArray[Any]]) -> Model:
         raise InputError("holds parameters that are not finite, or of more than one network")
     if len({str(array.dtype) for pair in given for array in pair if array is not None} | {"float32", "float64"}) > 2:
         raise InputError("holds parameters that are neither float32 nor float64")
+    if not isinstance(header["loss"], str):  # a name that is not ours is that of a loss of the user's own
+        raise InputError("its header is damaged: loss is no name")
     if not isinstance(header["extra"], dict):
         raise InputError("its header is damaged: extra is no object")
     return Model(
         network,
         init(network, initializer=given, dtype=given[0][0].dtype),
-        lookup("loss", header["loss"], LOSSES).name,
+        header["loss"],
         target=None if header["target"] is None else Target.from_json(header["target"]),
         preprocessing=header["preprocessing"],
         extra=header["extra"],

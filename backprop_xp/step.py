@@ -8,7 +8,7 @@ from array_api_compat import device
 
 from backprop_xp import dropout as _dropout
 from backprop_xp.activations import pull_back
-from backprop_xp.errors import InputError, lookup
+from backprop_xp.errors import InputError, check_integer, lookup
 from backprop_xp.losses import LOSSES, TINY, Loss, targets
 from backprop_xp.namespaces import namespace_of
 from backprop_xp.network import Network, Params, back_propagate, propagate
@@ -203,8 +203,7 @@ def _gradient_in_parts(
     seed: int,
 ) -> Gradient:
     """Return `make_gradient`'s function, put together from parts of the batch whose gradients add up."""
-    if not (isinstance(n_parts, int) and n_parts >= 1):
-        raise InputError(f"n_parts must be an integer of at least 1, not {n_parts!r}")
+    check_integer("n_parts", n_parts, 1)
     loss = lookup("loss", loss, LOSSES) if isinstance(loss, str) else loss
     masks_of = _masks(network, dropout, seed)
     # Sums add up, and a mean is a sum by weights that sum to 1. Of a function nothing is known: it gets the whole z.
@@ -363,6 +362,8 @@ def loss_head(network: Network, loss: str | Loss) -> Head:
         value, delta = pointwise(z, Y, xp)
         scale = share
         if weight is not None:
+            if tuple(weight.shape[-1:]) != (z.shape[-2],) or len(weight.shape) >= len(z.shape):
+                raise InputError(f"weight must be (n_samples,), a number a row of {z.shape}, not {weight.shape}")
             weight = xp.astype(weight[..., None], z.dtype)
             if mean:
                 weight = weight / xp.maximum(xp.sum(weight, axis=-2, keepdims=True), TINY)

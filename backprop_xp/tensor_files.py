@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_xp.errors import InputError
+
 Arrays = dict[str, NDArray[Any]]
 
 _KEY = "backprop_xp"  # of the header in safetensors' own
@@ -61,6 +63,8 @@ def unpacked(path: Path, kind: str, version: int) -> tuple[dict[str, Any], Array
     ------
     DamagedError
         If it is anything else.
+    InputError
+        If a later version wrote it.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -73,11 +77,13 @@ def unpacked(path: Path, kind: str, version: int) -> tuple[dict[str, Any], Array
             if header["format"] != f"backprop_xp {kind}":
                 raise DamagedError(f"its format is {header['format']!r}, not 'backprop_xp {kind}'")
             if header["version"] > version:
-                raise DamagedError(
+                raise InputError(
                     f"it was written by a later version (format {header['version']}, this one reads up to {version}): "
                     "pip install --upgrade backprop-xp"
                 )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (the file is no mapping)
+    except InputError:
+        raise
     except (SafetensorError, OSError) as error:
         raise DamagedError(f"it is truncated or no safetensors file ({error})") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from backprop_xp import backends, engines, footprint
 from backprop_xp.callbacks import Callback, PrintProgress, Record, as_callback
 from backprop_xp.checkpoints import Checkpoints
-from backprop_xp.errors import InputError, lookup
+from backprop_xp.errors import InputError, check_integer, lookup
 from backprop_xp.evaluation import Evaluation, UserMetric
 from backprop_xp.initializers import Initializer
 from backprop_xp.losses import LOSSES, Loss
-from backprop_xp.model import Model, host_outputs
+from backprop_xp.model import Model, decided, host_outputs
 from backprop_xp.network import Network, Params, init
 from backprop_xp.optimizers import OPTIMIZERS, Multipliers, Optimizer, adam
 from backprop_xp.step import make_step
@@ -27,6 +27,9 @@ History = dict[str, NDArray[np.float64]]
 
 # Up to so many numbers, labels are made one-hot before training and not in every step.
 _ONE_HOT = 2**24
+
+# What a fit leaves on its trainer.
+_LEFT = ("params", "history", "kept_epoch", "n_samples", "choice", "notes", "stopped", "resumed")
 
 _DEFAULT_LOSS = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy", "exp": "poisson"}
 
@@ -70,7 +73,8 @@ class Trainer:
     patience : int, optional
         Stop after this many epochs without a better `monitor`, and take back the best epoch's parameters.
     monitor : str, optional
-        A recorded figure; default val_loss, or loss where there are no validation data.
+        A recorded figure; default val_loss, or loss where there are no validation data. Of a function's figure more is
+        better, unless its name ends in _loss, _error or _deviance.
     min_delta : float, default 0
         A smaller change is no improvement.
     checkpoint : path or Checkpoints, optional
@@ -78,7 +82,7 @@ class Trainer:
         then ends training as Ctrl-C does, and the process with exit code 143, once a checkpoint is written.
     callbacks : sequence of Callback or function (record) -> None
     verbose : int, default 0
-        1 prints a line an epoch.
+        1 prints a line an epoch, one a second at most.
 
     Attributes
     ----------
@@ -148,14 +152,10 @@ class Trainer:
         callbacks: Sequence[Callback | Callable[[Record], None]] = (),
         verbose: int = 0,
     ) -> None:
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("epochs", epochs, 0),
-            ("patience", patience, 1),
-            ("seed", seed, 0),
-        ):
-            if (value is not None or name == "seed") and not (isinstance(value, int | np.integer) and value >= least):
-                raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")
+        for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 0), ("seed", seed, 0)):
+            check_integer(name, value, least)
+        if patience is not None:
+            check_integer("patience", patience, 1)
         if not 0 <= validation_fraction < 1:
             raise InputError(f"validation_fraction must be at least 0 and below 1, not {validation_fraction!r}")
         self.network = network
@@ -163,6 +163,10 @@ class Trainer:
         self.loss = lookup("loss", loss, LOSSES) if isinstance(loss, str) else loss
         optimizer = lookup("optimizer", optimizer, OPTIMIZERS)() if isinstance(optimizer, str) else optimizer
         self.optimizer = adam() if optimizer is None else optimizer
+        if not isinstance(self.optimizer, Optimizer):
+            raise InputError(f"optimizer must be made by adam(), sgd() or another, or their name, not {optimizer!r}")
+        if isinstance(metrics, str):
+            raise InputError(f"metrics must be a sequence, such as metrics=({metrics!r},)")
         self.backend = backends.select(device, engines.backend_for(engine, device, backend), dtype)
         self.batch_size, self.epochs, self.shuffle, self.seed, self.dtype = batch_size, epochs, shuffle, seed, dtype
         self.validation_fraction, self.patience, self.min_delta = validation_fraction, patience, min_delta
@@ -239,6 +243,8 @@ class Trainer:
         data = prepared(self.network, self.loss, X, y, sample_weight, "the training data")
         validation, held = None, None
         if validation_data is not None:
+            if len(validation_data) != 2:
+                raise InputError(f"validation_data must be (X, y), not {len(validation_data)} arrays")
             validation = prepared(self.network, self.loss, *validation_data, None, "the validation data")
         elif self.validation_fraction:
             data, validation, held = data.split(self.validation_fraction, self.seed)
@@ -250,10 +256,15 @@ class Trainer:
         if data.Y.ndim == 1 and data.Y.shape[0] * self.network.widths[-1] <= _ONE_HOT:
             data = data.one_hot(self.network.widths[-1])
         validation = None if validation is None else validation.to(self.backend, self.dtype)
+        run = Run(self, data, validation, weight, held)
+        before = {name: getattr(self, name) for name in _LEFT}
         self.params, self.stopped, self.history, self.resumed = self.first_params, None, {}, None
         self.n_samples, self.kept_epoch, self.notes = data.X.shape[0], 0, []
-        run = Run(self, data, validation, weight, held)
-        best = run.train(resume)
+        try:
+            best = run.train(resume)
+        finally:
+            if run.refused:  # what was trained before stays
+                vars(self).update(before)
         if self.stopped == "interrupted":
             warnings.warn("training was interrupted; the model trained so far is kept", stacklevel=2)
         if self.patience is not None and self.history and not best.epoch:
@@ -269,7 +280,7 @@ class Trainer:
         ----------
         X : array (n_samples, n_features)
         """
-        return self.model.decide(self.predict_proba(X))
+        return decided(self.loss.name, self.predict_proba(X))
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Return the network's outputs (n_samples, n_outputs), probabilities for a classifier, as a host array.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from backprop_xp import backends
 from backprop_xp.errors import InputError
 from backprop_xp.losses import Loss
+from backprop_xp.namespaces import is_sparse
 from backprop_xp.network import Network
 
 Array = Any
@@ -109,6 +110,8 @@ def numbers(array: Any, name: str) -> Array:
     """
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name} is a masked array: fill it, or leave the masked rows out")
+    if is_sparse(array):
+        raise InputError(f"{name} is sparse, which MLPClassifier and MLPRegressor take: give its toarray() here")
     if not array_api_compat.is_array_api_obj(array):
         array = np.asarray(array)
     xp = array_namespace(array)

@@ -1,5 +1,6 @@
 """One fit of a Trainer: where it stands, its epochs, and what it leaves."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -49,6 +50,8 @@ class Run:
     data, validation : TrainingData
     progress : Progress
         Where the run stands.
+    refused : bool
+        Whether nothing has been trained yet.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Run:
         held: NDArray[np.int64] | None = None,
     ) -> None:
         self._trainer, self.data, self.validation, self._weight = trainer, data, validation, weight
-        self.held = held
+        self.held, self.refused = held, True
         self.monitor = trainer.monitor or ("val_loss" if validation is not None else "loss")
         trainer.evaluation.check_monitor(self.monitor, validated=validation is not None)
         self._n_samples = data.X.shape[0]
@@ -89,6 +92,7 @@ class Run:
             for line in () if self._folder is None else self._folder.told:
                 _note(trainer, line)
             self._choose_engine()
+            self.refused = False
             try:
                 self._run_epochs()
             except KeyboardInterrupt:
@@ -157,7 +161,12 @@ class Run:
             with suppress(InputError):  # it may not be installed here
                 self._take(engines.Choice(str(begun_by), "the run was begun by it"))
                 return
-        self._take(choice)
+        try:
+            self._take(choice)
+        except InputError as error:  # its library is there, and cannot be imported
+            if trainer.engine != "auto":
+                raise
+            self._take(engines.Choice("eager", str(error)))
 
     def _take(self, choice: engines.Choice) -> None:
         self._engine = engines.select(
@@ -181,9 +190,8 @@ class Run:
             progress, epoch = self.progress, self.progress.epoch + 1
             if not len(progress.losses):
                 return
-            last = trainer.stopped is not None or epoch == trainer.epochs
-            if last and not self._finite(progress.params):
-                raise self._diverged(len(progress.losses), progress.opt_state)
+            if not self._finite(progress.params):
+                raise self._diverged(len(progress.losses), progress.opt_state, "parameters are")
             record = self._record(epoch, progress)
             record["seconds"] = time.perf_counter() - start
             self._result = self._after(progress, record)
@@ -273,14 +281,17 @@ class Run:
         return Progress(progress.params, progress.opt_state, best, epoch, records, progress.losses[:0])
 
     def _finite(self, params: Params) -> bool:
-        """Tell whether every parameter is finite; within a run the next step's loss tells it for free."""
+        """Tell whether every parameter is finite: by the sum of their squares, or one by one if that is too large."""
         xp = self._trainer.backend.xp
-        return all(bool(xp.all(xp.isfinite(leaf))) for layer in params for leaf in layer if leaf is not None)
+        with np.errstate(all="ignore"):
+            flat = xp.concat(leaves(params), axis=None)
+            return math.isfinite(xp.vecdot(flat, flat)) or bool(xp.all(xp.isfinite(flat)))
 
-    def _diverged(self, step: int, opt_state: Any) -> DivergedError:
+    def _diverged(self, step: int, opt_state: Any, what: str = "the loss is") -> DivergedError:
         self._keep()
         newest = None if self._folder is None else self._folder.newest
-        return DivergedError(self.progress.epoch + 1, step, float(opt_state.learning_rate), newest)
+        rate = float(opt_state.learning_rate)
+        return DivergedError(self.progress.epoch + 1, step, rate, self._left()[1], newest, what)
 
     def _keep(self) -> None:
         """Write a checkpoint of where the run stands, unless that is the beginning or not finite."""
@@ -290,12 +301,17 @@ class Run:
                 self._folder.save(progress)
 
     def _conclude(self) -> None:
-        """Set what `fit` leaves: the last epoch's, or the best one's."""
+        """Set what `fit` leaves."""
         trainer, result = self._trainer, self._result
         trainer.history = as_history(result.records[: result.epoch])
-        trainer.params, trainer.kept_epoch = result.params, result.epoch
-        if trainer.patience is not None and result.best.epoch:
-            trainer.params, trainer.kept_epoch = result.best.params, result.best.epoch
+        trainer.params, trainer.kept_epoch = self._left()
+
+    def _left(self) -> tuple[Params, int]:
+        """Return the parameters that `fit` leaves, and their epoch: the last one's, or the best one's."""
+        result = self._result
+        if self._trainer.patience is not None and result.best.epoch:
+            return result.best.params, result.best.epoch
+        return result.params, result.epoch
 
     @contextmanager
     def _announced(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Flags to backends, and what is said when a device or a library is not there."""
 
 import builtins
+import contextlib
 import importlib
 import types
 
@@ -102,6 +103,23 @@ def test_cuda_that_is_not_whole_gives_the_message_that_helps(monkeypatch, cupy, 
     with pytest.raises(InputError, match=message):
         backends.select(device)
     assert backends.select("auto").name == "numpy" or device != "cuda"
+
+
+def test_what_a_librarys_pool_holds_free_counts_as_free(monkeypatch):
+    cupy = FakeCupy()
+    cupy.cuda.runtime.memGetInfo = lambda: (1_000, 9_000)
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 500)
+    asked = []
+    cuda = types.SimpleNamespace(
+        mem_get_info=lambda device: (asked.append(device) or 2_000, 9_000),
+        memory_reserved=lambda device: 700,
+        memory_allocated=lambda device: 300,
+    )
+    fakes = {"cupy": cupy, "torch": types.SimpleNamespace(cuda=cuda)}
+    monkeypatch.setattr(importlib, "import_module", fakes.__getitem__)
+    assert backends.free_memory(backends.Backend("cupy", np, contextlib.nullcontext(), "cuda:0")) == 1_500
+    assert backends.free_memory(backends.Backend("torch", np, "cuda:1", "cuda:1")) == 2_400
+    assert asked == ["cuda:1"]
 
 
 def test_jax_in_float64_needs_to_be_told(monkeypatch):

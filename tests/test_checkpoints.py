@@ -223,6 +223,29 @@ def test_a_checkpoint_truncated_anywhere_is_passed_over(tmp_path):
     assert numbers(run) == expected
 
 
+def test_what_is_written_after_a_damaged_one_is_kept(tmp_path):
+    trainer(bx.Checkpoints(tmp_path, keep=1), epochs=5).fit(X, y)
+    (damaged,) = tmp_path.iterdir()
+    damaged.write_bytes(b"")
+    run = trainer(bx.Checkpoints(tmp_path, keep=1), epochs=2)
+    run.fit(X, y, resume=True)
+    assert sorted(os.listdir(tmp_path)) == ["epoch-00000002-step-0000000000.safetensors", damaged.name]
+    again = trainer(bx.Checkpoints(tmp_path, keep=1))
+    again.fit(X, y, resume=True)
+    assert again.resumed.name == "epoch-00000002-step-0000000000.safetensors"
+    assert numbers(again) == whole()
+
+
+def test_a_later_version_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "VERSION", checkpoints.VERSION + 1)
+    trainer(tmp_path, epochs=2).fit(X, y)
+    monkeypatch.undo()
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(InputError, match=r"epoch-00000002.*later version .* pip install --upgrade.* another folder"):
+        trainer(tmp_path).fit(X, y, resume=True)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
 def test_a_changed_number_is_found(tmp_path):
     trainer(tmp_path, epochs=3).fit(X, y)
     newest = max(tmp_path.iterdir())

@@ -349,6 +349,28 @@ def test_a_callback_ends_the_run(small, reason):
 
 
 @needs_numba
+@pytest.mark.parametrize("size", [8, 3])
+def test_ctrl_c_while_the_state_is_copied_out_loses_no_step(small, monkeypatch, size):
+    step, params, state, X, Y = small
+    batches, copied = IndexBatches(None, 8, size), loops._Body.values
+    calls = []
+
+    def interrupted(body):
+        calls.append(body)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return copied(body)
+
+    monkeypatch.setattr(loops._Body, "values", interrupted)
+    engine = Loops()
+    actual = engine.run(step, params, state, X, Y, batches)
+    assert engine.interrupted
+    assert len(actual[2]) == 8 // size  # the whole batches' steps, the last of an epoch too
+    expected = Eager().run(step, params, state, X, Y, IndexBatches(None, len(actual[2]) * size, size))
+    assert_trees_close(actual, as_arrays(expected), 1e-12)
+
+
+@needs_numba
 def test_ctrl_c_during_a_long_epoch():
     network = bx.Network((16, 32, 4), activation="sigmoid", output="softmax")
     X, Y = data(network, 8, labels=True)

@@ -1,5 +1,6 @@
 """The engines beside each other: one trajectory, chosen by a flag, from Python and through the trainer."""
 
+import builtins
 import importlib.util
 import signal
 
@@ -135,6 +136,32 @@ def test_a_missing_library_is_one_line(engine, module, extra, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(InputError, match=rf"not installed.*pip install 'backprop-xp\[{extra}\]'"):
         bx.Trainer(bx.Network((2, 2)), engine=engine)
+
+
+@pytest.fixture
+def broken_numba(monkeypatch):
+    """Be where numba is installed, and refuses to be imported, as beside a NumPy that is too new for it."""
+    real = builtins.__import__
+
+    def importing(name, *rest):
+        if name == "numba":
+            raise ImportError("Numba needs NumPy 2.9 or less")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", importing)
+
+
+def test_a_library_that_cannot_be_imported_says_why(broken_numba):
+    with pytest.raises(InputError, match=r"which cannot be imported \(Numba needs NumPy 2.9 or less\): pip install"):
+        bx.Trainer(bx.Network((2, 2)), engine="loops")
+
+
+def test_an_engine_chosen_for_the_user_that_cannot_be_had_makes_way_for_eager(broken_numba, monkeypatch):
+    monkeypatch.setattr(engines, "choose", lambda engine, work: engines.Choice("loops", "it is faster"))
+    trainer = bx.Trainer(bx.Network((2, 1)), epochs=3)
+    trainer.fit(np.ones((8, 2)), np.ones(8))
+    assert trainer.choice.engine == "eager"
+    assert "Numba needs NumPy 2.9 or less" in trainer.notes[-1]
 
 
 def test_off_the_cpu_an_engine_brings_its_own_backend():

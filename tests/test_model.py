@@ -10,6 +10,7 @@ from conftest import assert_trees_close
 from safetensors.numpy import load_file, save_file
 
 from backprop_xp import InputError, Model, Network, Trainer, init, load
+from backprop_xp.losses import Loss
 from backprop_xp.model import VERSION
 from backprop_xp.targets import Target
 
@@ -92,6 +93,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert os.listdir(tmp_path) == ["m.safetensors"]
 
 
+def test_a_loss_of_the_users_own_is_kept_by_its_name(tmp_path):
+    loss = Loss("asymmetric", lambda P, Y, xp: (P - Y) ** 2, lambda P, Y, xp: 2 * (P - Y))
+    trainer = Trainer(Network((3, 1)), loss, epochs=2)
+    trainer.fit(X, X[:, 0])
+    trainer.save(tmp_path / "m.safetensors")
+    loaded = load(tmp_path / "m.safetensors")
+    assert loaded.loss == "asymmetric"
+    np.testing.assert_array_equal(loaded.predict(X), trainer.predict(X))
+
+
 def test_a_path_that_cannot_be_written(tmp_path):
     with pytest.raises(InputError, match=r"cannot write .* choose another"):
         model().save(tmp_path / "nowhere" / "m.safetensors")
@@ -113,6 +124,7 @@ def rewritten(path, change):
     (lambda h, a: h.update(version=VERSION + 1), r"later version .* pip install --upgrade"),
     (lambda h, a: h.update(format="other"), "its format is 'other'"),
     (lambda h, a: h.pop("loss"), "header is damaged"),
+    (lambda h, a: h.update(loss=3), "header is damaged: loss is no name"),
     (lambda h, a: h["network"].update(widths=[3, 5, 4, 3]), r"W of layer 2 must be \(4, 3\)"),
     (lambda h, a: h["network"].update(widths="abc"), "widths must be"),
     (lambda h, a: h["network"].update(activation="exec"), "unknown activation"),

@@ -370,8 +370,18 @@ def test_parts_find_out_a_wrong_number_of_targets_or_weights(rows):
     step = make_step(network, "cross_entropy", sgd(0.1)).in_parts(2)
     with pytest.raises(ValueError, match="Y must be"):
         step(params, sgd(0.1).init(params), X, np.resize(labels, rows), weight)
-    with pytest.raises(ValueError, match="broadcast"):
+    with pytest.raises(ValueError, match="weight must be"):
         step(params, sgd(0.1).init(params), X, labels, np.resize(weight, rows))
+
+
+@pytest.mark.parametrize("place", [(slice(None), None), (None, slice(None)), 0])
+def test_weights_that_are_not_a_number_a_row_are_refused(lib, place):
+    network, params, X, labels, weight = problem()
+    given = lib.params(params)
+    with pytest.raises(InputError, match=r"weight must be \(n_samples,\)"):
+        make_step(network, "cross_entropy", sgd(0.1))(
+            given, sgd(0.1).init(given), lib.array(X), lib.array(labels, "int32"), lib.array(weight[place])
+        )
 
 
 @pytest.mark.parametrize("n_parts", [0, -1, 2.0])

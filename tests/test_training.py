@@ -5,11 +5,13 @@ import gc
 import json
 import math
 import os
+import pickle
 import warnings
 
 import numpy as np
 import pandas
 import pytest
+import scipy.sparse
 from conftest import DEVICES, assert_trees_close
 from sklearn import metrics as skm
 from sklearn.datasets import load_diabetes, load_iris
@@ -71,7 +73,7 @@ def test_data_stay_on_the_device_between_the_epochs_readings(monkeypatch):
     moved = []
     monkeypatch.setattr(backends, "to_host", lambda a, f=backends.to_host: moved.append(a) or f(a))
     trained(backend="array_api_strict", device="device1", batch_size=10, epochs=3)
-    assert len(reads) == 3  # the learning rate, once an epoch
+    assert len(reads) == 6  # the learning rate, and whether the parameters are finite, once an epoch
     assert len(moved) == 3  # the losses of all the epoch's steps
 
 
@@ -382,6 +384,8 @@ def test_weights_that_do_not_fit(weight, message):
 @pytest.mark.parametrize(("options", "message"), [
     ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
     ({"batch_size": 2.5}, "batch_size must be"),
+    ({"batch_size": None}, "batch_size must be"),
+    ({"epochs": True}, "epochs must be"),
     ({"epochs": -1}, "epochs must be"),
     ({"patience": 0}, "patience must be"),
     ({"validation_fraction": 1.0}, "validation_fraction must be"),
@@ -389,6 +393,10 @@ def test_weights_that_do_not_fit(weight, message):
     ({"loss": "croos_entropy"}, "did you mean 'cross_entropy'"),
     ({"optimizer": "adma"}, "did you mean 'adam'"),
     ({"metrics": ("acuracy",)}, "did you mean 'accuracy'"),
+    ({"metrics": "accuracy"}, r"a sequence, such as metrics=\('accuracy',\)"),
+    ({"optimizer": adam}, r"optimizer must be made by adam\(\)"),
+    ({"validation_data": (*iris(), None)}, r"validation_data must be \(X, y\), not 3 arrays"),
+    ({"X": scipy.sparse.csr_array(iris()[0]), "y": iris()[1]}, r"X of the training data is sparse, .* its toarray\(\)"),
     ({"engine": "eagre"}, "did you mean 'eager'"),
     ({"dtype": "float16"}, "dtype must be float32 or float64"),
 ])  # fmt: skip
@@ -397,31 +405,70 @@ def test_options_that_cannot_be(options, message):
         trained(**options)
 
 
+def test_a_fit_that_is_refused_leaves_what_the_one_before_it_left(tmp_path):
+    class Refuses(Callback):
+        asked = 0
+
+        def on_train_begin(self, trainer):
+            self.asked += 1
+            if self.asked > 1:
+                raise InputError("no")
+
+    for options, given, message in (
+        ({"checkpoint": tmp_path / "run"}, {}, "there are checkpoints of a run"),
+        ({"monitor": "val_loss", "validation_data": iris()}, {}, "unknown monitor 'val_loss'"),
+        ({"callbacks": [Refuses()]}, {}, "^no$"),
+        ({"patience": 3}, {"sample_weight": -np.ones(150)}, "must not be negative"),
+    ):
+        trainer = trained(**options)
+        names = ("params", "history", "kept_epoch", "n_samples", "choice", "notes", "stopped", "resumed")
+        before = [getattr(trainer, name) for name in names]
+        with pytest.raises(InputError, match=message):
+            trainer.fit(*iris(), **given)
+        assert all(getattr(trainer, name) is left for name, left in zip(names, before, strict=True)), message
+        assert len(trainer.history["loss"]) == 5
+
+
 def test_every_metric_is_documented():
     assert all(name in Trainer.__doc__ for name in METRICS)
 
 
-def test_parameters_that_overflow_in_the_last_step_are_not_kept():
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_parameters_that_overflow_in_the_last_step_of_an_epoch_are_not_kept(epochs):
     network, X, y = Network((4, 1)), iris()[0], np.ones(150)
     first = init(network, dtype="float32")
-    trainer = Trainer(network, "squared_error", sgd(1e38), epochs=1, batch_size=150)
+    trainer = Trainer(network, "squared_error", sgd(1e38), epochs=epochs, batch_size=150)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        with pytest.raises(DivergedError, match="epoch 1, step 1"):
+        with pytest.raises(DivergedError, match=r"^parameters are not finite at epoch 1, step 1,.* initial parameters"):
             trainer.fit(X.astype("f4") * 1e3, y)
     assert_trees_close(trainer.params, first, rtol=0)
 
 
+def test_parameters_whose_squares_overflow_are_kept(lib):
+    large = [(np.full((4, 1), 1e25, np.float32), np.zeros((1, 1), np.float32))]
+    device = DEVICES.get(lib.name, "cpu")
+    trainer = Trainer(Network((4, 1)), "squared_error", sgd(0.0), initializer=large, epochs=2, backend=lib.name,
+                      device=device)  # fmt: skip
+    trainer.fit(np.zeros((8, 4), np.float32), np.zeros(8, np.float32))
+    assert_trees_close(lib.host(trainer.params), tuple(large), rtol=0)
+
+
 def test_divergence_with_patience_gives_back_the_best_epoch():
     X, y = iris()
-    optimizer = sgd(lambda count, xp: xp.where(count < 12.0, count * 0 + 0.1, count * 0 + 1e300))
+    # A rate that learns, one that unlearns, and one that breaks it.
+    optimizer = sgd(lambda count, xp: xp.where(count < 4.0, 0.1, xp.where(count < 12.0, -0.01, 1e300)) + count * 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         trainer = Trainer(Network((4, 1)), "squared_error", optimizer, epochs=9, batch_size=50, dtype="float64",
                           patience=9, validation_fraction=0.2)  # fmt: skip
-        with pytest.raises(DivergedError):
+        with pytest.raises(DivergedError) as caught:
             trainer.fit(X, y / 1.0)
-    assert trainer.kept_epoch == int(trainer.history["val_loss"].argmin()) + 1
+    assert trainer.kept_epoch == int(trainer.history["val_loss"].argmin()) + 1 == caught.value.kept_epoch
+    assert trainer.kept_epoch < caught.value.epoch - 1
+    assert f"the parameters of epoch {trainer.kept_epoch} are kept" in str(caught.value)
+    again = pickle.loads(pickle.dumps(caught.value))  # as joblib's workers send it
+    assert (str(again), vars(again)) == (str(caught.value), vars(caught.value))
     assert trainer.predict(X).shape == (150,)
 
 

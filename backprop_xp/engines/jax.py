@@ -325,5 +325,5 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> Array:
 def _library() -> Any:
     try:
         return importlib.import_module("jax")
-    except ImportError:
-        raise InputError(f"engine 'jax' needs JAX, which is not installed: {backends.install('jax')}") from None
+    except ImportError as error:
+        raise InputError(f"engine 'jax' needs JAX, {backends.lacking('jax', error)}") from None

@@ -77,6 +77,7 @@ class Loops:
         values = list(leaves(state))
         rows = _rows(batches, min(len(x) for x in leaves(data)))
         losses, done = np.empty(0), np.zeros(1, np.int64)
+        running: _Body | None = None
         n_whole, n_left = divmod(batches.n_samples, batches.batch_size)
         try:
             for size, last in ((batches.batch_size, n_whole), (n_left, batches.n_batches)):
@@ -86,13 +87,13 @@ class Loops:
                 if not done[0]:
                     losses = np.empty(batches.n_batches, body.loss_dtype)
                 body.load(values)
-                try:
-                    self._run(body, rows, batches.batch_size, last, done, losses, on_batch)
-                finally:
-                    values = body.values()
+                running = body
+                self._run(body, rows, batches.batch_size, last, done, losses, on_batch)
+                values = body.values()
         except (KeyboardInterrupt, StopTraining) as end:
-            if not done[0]:
+            if running is None or not done[0]:
                 raise
+            values = running.values()  # it may have ended the copying after the last step
             self.interrupted = isinstance(end, KeyboardInterrupt)
         params, opt_state = rebuilt(state, iter(values))
         return params, opt_state, losses[: done[0]]
@@ -162,8 +163,8 @@ class _Body:
 def _numba() -> Any:
     try:
         import numba
-    except ImportError:
-        raise InputError(f"engine 'loops' needs numba, which is not installed: {backends.install('numba')}") from None
+    except ImportError as error:
+        raise InputError(f"engine 'loops' needs numba, {backends.lacking('numba', error)}") from None
     return numba
 
 

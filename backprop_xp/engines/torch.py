@@ -204,5 +204,5 @@ def _tensors(torch: Any, tree: Any) -> Any:
 def _library() -> Any:
     try:
         return importlib.import_module("torch")
-    except ImportError:
-        raise InputError(f"engine 'torch' needs PyTorch, which is not installed: {backends.install('torch')}") from None
+    except ImportError as error:
+        raise InputError(f"engine 'torch' needs PyTorch, {backends.lacking('torch', error)}") from None
