@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from backprop_xp.activations import sigmoid, sigmoid_derivative
+from backprop_xp.errors import InputError
 from backprop_xp.network import Array, Network, Params, backward, forward, propagate
 from backprop_xp.optimizers import sgd
 from backprop_xp.step import loss_head
@@ -94,7 +95,14 @@ class NeuralNetwork:
         X : array (n_samples, input_size)
         y : array (n_samples, output_size)
         learning_rate : float
+
+        Raises
+        ------
+        InputError
+            If there was no `feedforward` yet.
         """
+        if not hasattr(self, "output_activation"):
+            raise InputError("backward goes on from what feedforward left: call feedforward(X) first")
         X, params = np.atleast_2d(X), self.params
         _, delta = self._loss("half_squared_error", y)
         grads = backward(self.network, params, [X, self.hidden_output, self.predicted_output], delta)

@@ -42,7 +42,8 @@ def step(
     Raises
     ------
     InputError
-        If the loops don't know an activation or the loss, or the loss is not defined on the network's output.
+        If the loops don't know an activation or the loss, the loss is not defined on the network's output, or X or Y
+        does not fit the network.
 
     Examples
     --------
@@ -65,6 +66,8 @@ def gradient(network: Network, params: Params, X: Matrix, Y: Sequence[Any], loss
     grads = [([[0.0] * len(row) for row in W], None if b is None else [0.0] * len(b)) for W, b in params]
     value = 0.0
     for x, y in zip(X, _targets(Y, loss, network.widths[-1]), strict=True):
+        if len(x) != network.widths[0]:
+            raise InputError(f"each row of X must have {network.widths[0]} numbers, not {len(x)}")
         a[0] = x
         forward(params, kinds, z, a)
         value += output_delta(loss == "cross_entropy", kinds[-1], z[-1], a[-1], y, scale, delta[-1])
@@ -277,5 +280,10 @@ def _require(kind: str, name: str, known: Collection[str]) -> None:
 def _targets(Y: Sequence[Any], loss: str, n_outputs: int) -> Matrix:
     """Return a list of n_outputs numbers a sample: labels one-hot, a lone number as a list of one."""
     if loss == "cross_entropy":
+        if not all(0 <= label < n_outputs for label in Y):
+            raise InputError(f"labels must be from 0 to {n_outputs - 1}, one for each output")
         return [[1.0 if j == label else 0.0 for j in range(n_outputs)] for label in Y]
-    return [y if isinstance(y, list) else [y] for y in Y]
+    rows = [y if isinstance(y, list) else [y] for y in Y]
+    if any(len(y) != n_outputs for y in rows):
+        raise InputError(f"each row of Y must have {n_outputs} numbers, one for each output")
+    return rows

@@ -4,6 +4,7 @@ How far rounding alone may part two runs depends on the job, so it is measured: 
 parameters are moved by one unit of rounding, at random, before every step, shows how such differences grow.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from backprop_xp import backends, engines
 from backprop_xp.batches import IndexBatches
+from backprop_xp.errors import InputError, check_integer
 from backprop_xp.network import Network, Params, init
 from backprop_xp.optimizers import momentum
 from backprop_xp.step import make_step
@@ -110,8 +112,11 @@ def compare(
     Raises
     ------
     InputError
-        If device, backend, engine or activation cannot be had.
+        If device, backend, engine or activation cannot be had, or there is no step or data type to compare.
     """
+    check_integer("steps", steps, 1)
+    if not dtypes or engine == "auto":
+        raise InputError("parity compares one engine, in one data type at least: name it, since auto may be any")
     layers: list[Layer] = []
     for dtype in dtypes:
         there = backends.select(device, engines.backend_for(engine, device, backend), dtype)
@@ -181,7 +186,7 @@ class _Found:
     def note(self, step: int, twins: float, others: float, dtype: str) -> None:
         self._rounding = max(self._rounding, twins, float(np.finfo(dtype).eps))
         allowed = _MARGIN * self._rounding
-        if not others <= self.largest:
+        if not (others <= self.largest or math.isnan(self.largest)):  # the first NaN stays
             self.largest, self.at_step, self.allowed = others, step, allowed
         if self.parted is None and not others <= allowed:
             self.parted = step
@@ -195,6 +200,7 @@ def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
 
 def _deviation(arrays: list[NDArray[Any]], exact: list[NDArray[Any]]) -> float:
     """Return the largest difference of two elements, in parts of the largest of its array; NaN if one is not finite."""
-    return max(
+    parts = [
         float(np.max(np.abs(a - e))) / (float(np.max(np.abs(e))) or 1.0) for a, e in zip(arrays, exact, strict=True)
-    )
+    ]
+    return float(np.max(parts))  # Python's own max may pass a NaN over

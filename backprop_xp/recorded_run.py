@@ -137,7 +137,8 @@ def check_about(about: Mapping[str, Any]) -> None:
     for name in ("data", "target_name", "command", "sha256"):
         if not isinstance(about.get(name), str | None):
             raise TypeError(f"{name} is no text")
-    if not all(isinstance(note, str) for note in about.get("notes", ())):
+    notes = about.get("notes", [])
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise TypeError("notes are no texts")
     if about.get("target") is not None:
         Target.from_json(about["target"])

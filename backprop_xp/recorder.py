@@ -56,8 +56,9 @@ class Recorder(Callback):
         JSON for the pages: "data" and "target_name", texts; "target" and "preprocessing", as `Target.to_json` and an
         encoder's give them; "notes", a list of texts; "command", which repeats the run; "sha256", of the data.
     rows : function (places) -> list of dict, optional
-        What the report shows of the rows that the network did worst on: "row", its number; "target" and "values" by
-        column, as they were before preprocessing; "more", how many columns that leaves out.
+        What the report shows of the rows that the network did worst on: "row", its number, by default the place and 1;
+        "target" and "values" by column, as they were before preprocessing; "more", how many columns that leaves out.
+        Places are those in the validation data that `fit` was given, or in X.
 
     Raises
     ------
@@ -85,10 +86,12 @@ class Recorder(Callback):
         run = trainer.run
         self._trainer, self._frames = trainer, dict[int, list[NDArray[Any]]]()
         self._probe, self._made_of = _probe(run.data), _made_of(trainer)
-        if trainer.resumed and self._path.is_file():
-            self._frames = _frames_before(self._path, self._made_of, self._probe, self._step())
         size = sum(leaf.nbytes for leaf in _leaves(trainer, run.progress))
         self._chosen = chosen_steps(trainer.epochs, min(_EPOCHS, _BYTES // size)) if 2 * size <= _BYTES else set[int]()
+        if trainer.resumed and self._path.is_file():
+            before = _frames_before(self._path, self._made_of, self._probe, self._step())
+            chosen = {epoch * run.n_batches for epoch in self._chosen}  # for more epochs they may be others
+            self._frames = {step: before[step] for step in before if step in chosen}
         self._outcome: dict[str, Any] = {}
         self._ended = False
         self._keep()
@@ -138,9 +141,9 @@ class Recorder(Callback):
         places = worst if trainer.run.held is None else trainer.run.held[worst]
         shown = [{"row": int(place) + 1} for place in places]
         if self._rows is not None:
-            told = self._rows(worst)
+            told = self._rows(places)
             if len(told) == len(worst):
-                shown = told
+                shown = [row | each for row, each in zip(shown, told, strict=True)]
             else:
                 warnings.warn(f"the Recorder's `rows` gave {len(told)} rows for {len(worst)} places", stacklevel=2)
         arrays = {"outputs": outputs, "targets": backends.to_host(data.Y), "losses": of_rows, "worst": worst}

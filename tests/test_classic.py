@@ -36,6 +36,11 @@ def trained_by_hand(arrays, X, y, epochs, learning_rate):
     return wh, bh, wo, bo
 
 
+def test_backward_alone_says_what_it_goes_on_from():
+    with pytest.raises(bx.InputError, match=r"call feedforward\(X\) first"):
+        made(0).backward(X, y, 0.1)
+
+
 def test_xor_is_learned_from_each_of_twelve_starts():
     errors = []
     for seed in range(12):

@@ -104,6 +104,41 @@ def test_a_model_file_needs_rows_and_has_no_steps(capsys):
     assert "--step is for systems and recorded runs" in capsys.readouterr().err
 
 
+def test_one_row_of_a_relu_network_has_inactive_units_and_no_dead_ones(capsys):
+    assert cli.run(["train", "iris", "--epochs", "2", "--hidden", "64,32"]) == 0
+    capsys.readouterr()
+    printed = explained(capsys, "model.safetensors", "--data", "iris", "--row", 3)
+    assert "is dead" not in printed
+    assert [line.strip()[:9] for line in printed.splitlines() if "units are inactive in row 3" in line] == [
+        "layer 1: ", "layer 2: "
+    ]  # fmt: skip
+
+
+def test_a_run_that_left_all_bounds_is_told_for_what_it_is(capsys):
+    X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60.0)
+    optimizer = bx.sgd(bx.schedules.step(0.1, 3, 1e60))
+    trainer = bx.Trainer(bx.Network((3, 4, 1)), "squared_error", optimizer, dtype="float64", epochs=20, batch_size=60,
+                         callbacks=[bx.Recorder("a.run")])  # fmt: skip
+    with np.errstate(all="ignore"), pytest.raises(bx.DivergedError):
+        trainer.fit(X, y)
+    assert cli.run(["explain", "a.run", "--html", "a.html"]) == 2
+    printed = capsys.readouterr().err
+    assert printed == (
+        "backprop-xp: error: some of the numbers are not finite: the run had left all bounds; look at its earlier "
+        "steps in the terminal, by --step\n"
+    )
+    assert not Path("a.html").exists()
+
+
+def test_a_recorded_row_without_weight_is_told_for_what_it_is(capsys):
+    X, y = np.random.default_rng(0).normal(size=(30, 3)), np.zeros(30)
+    trainer = bx.Trainer(bx.Network((3, 1)), epochs=2, callbacks=[bx.Recorder("a.run")])
+    trainer.fit(X, y, sample_weight=np.arange(30.0))
+    assert cli.run(["explain", "a.run", "--row", "1"]) == 2
+    assert "row 1 has a sample weight of 0, and so no gradient: choose another --row" in capsys.readouterr().err
+    assert "layer 1" in explained(capsys, "a.run", "--row", 2)
+
+
 def test_a_losss_setting_is_the_trained_ones(capsys):
     arguments = ["--epochs", "2", "--hidden", "4", "--loss", "huber:0.1"]
     assert cli.run(["train", "diabetes", *arguments]) == 0

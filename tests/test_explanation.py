@@ -291,3 +291,13 @@ def test_the_loops_stand_beside_only_what_they_compute():
     assert alike.weight(1, 1, 1).loop == pytest.approx(alike.weight(1, 1, 1).matrix, rel=1e-12)
     own = LOSSES["squared_error"]._replace(gradient=lambda P, Y, xp: 3.0 * (P - Y))
     assert explain(network, params, X, Y, own).weight(1, 1, 1).loop is None
+
+
+def test_an_optimizer_by_its_name_and_a_state_of_another():
+    network, params, X, Y, _ = problem("cross_entropy", "tanh", "softmax")
+    named, made = (explain(network, params, X, Y, "cross_entropy", optimizer=rule) for rule in ("adam", bx.adam()))
+    np.testing.assert_array_equal(named.updates.params[0][0], made.updates.params[0][0])
+    with pytest.raises(bx.InputError, match="did you mean 'adam'"):
+        explain(network, params, X, Y, "cross_entropy", optimizer="adma")
+    with pytest.raises(bx.InputError, match="opt_state is not one of this network and of adam"):
+        explain(network, params, X, Y, "cross_entropy", optimizer=bx.adam(), opt_state=bx.sgd().init(params))

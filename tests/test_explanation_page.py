@@ -167,6 +167,23 @@ def test_a_click_on_the_loss_goes_there(opened, recordings):
     assert 350 <= step <= 600
 
 
+def test_a_negative_loss_stays_in_its_picture(opened, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    network = Network((2, 4, 1), activation="tanh", output="exp")
+    trainer = Trainer(network, "poisson", epochs=40, batch_size=60, callbacks=[Recorder(tmp_path / "a.run")])
+    history = trainer.fit(X, rng.poisson(20.0, 60))
+    assert history["loss"].max() < 0
+    assert cli.run(["explain", str(tmp_path / "a.run"), "--html", str(tmp_path / "a.html")]) == 0
+    page = opened(path=tmp_path / "a.html")
+    points = page.eval_on_selector("#loss polyline", "line => line.getAttribute('points')")
+    high = float(page.eval_on_selector("#loss", "svg => svg.viewBox.baseVal.height"))
+    heights = [float(point.split(",")[1]) for point in points.split()]
+    assert all(0 < y < high for y in heights)
+    assert heights[0] < heights[-1]  # the loss goes down
+    assert history["loss"].min() == pytest.approx(float(page.text_content("#loss text:nth-of-type(2)")), rel=0.05)
+
+
 def test_the_surface_is_the_networks_answer(opened, recordings):
     page = opened()
     to_frame(page, 35)

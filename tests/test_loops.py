@@ -120,6 +120,20 @@ def test_the_given_lists_stay_as_they_are():
     assert data("squared_error")[0].tolist() == X
 
 
+ROW, ONE, THREE = [0.1, 0.2, 0.3], bx.Network((3, 1)), bx.Network((3, 3), output="softmax")
+
+
+@pytest.mark.parametrize(("network", "X", "Y", "loss", "message"), [
+    (ONE, [ROW[:2]], [0.0], "squared_error", "each row of X must have 3 numbers, not 2"),
+    (ONE, [ROW], [[0.0, 1.0]], "squared_error", "each row of Y must have 1 numbers"),
+    (THREE, [ROW], [3], "cross_entropy", "labels must be from 0 to 2"),
+    (THREE, [ROW], [-1], "cross_entropy", "labels must be from 0 to 2"),
+])  # fmt: skip
+def test_rows_that_do_not_fit_are_refused(network, X, Y, loss, message):
+    with pytest.raises(bx.InputError, match=message):
+        loops.gradient(network, start(network), X, Y, loss)
+
+
 @pytest.mark.parametrize("bias", BIASES)
 def test_to_lists_and_back(bias):
     network = bx.Network((3, 4, 2), bias=bias)

@@ -85,6 +85,25 @@ def test_what_cannot_be_is_refused(given, capsys):
     assert "backprop-xp: error" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", [{"engine": "auto"}, {"dtypes": ()}, {"steps": 0}])
+def test_a_comparison_of_nothing_is_refused(given):
+    with pytest.raises(InputError, match=r"parity compares one engine|steps must be an integer of at least 1"):
+        parity.compare(**given)
+
+
+def test_a_nan_is_the_largest_deviation_wherever_it_stands():
+    exact = [np.ones((2, 2)), np.ones((1, 2))]
+    for leaf in (0, 1):
+        arrays = [array.copy() for array in exact]
+        arrays[leaf][0, 1] = np.nan
+        assert np.isnan(parity._deviation(arrays, exact))
+    found = parity._Found()
+    for step, others in enumerate((1e-9, np.nan, 1e-9, np.nan), 1):
+        found.note(step, 0.0, others, "float32")
+    assert np.isnan(found.largest)
+    assert (found.at_step, found.parted) == (2, 2)
+
+
 def test_an_unknown_activation():
     with pytest.raises(InputError, match="unknown activation"):
         parity.compare(activation="tang")

@@ -13,6 +13,7 @@ from backprop_xp.callbacks import Callback
 from backprop_xp.errors import DivergedError, InputError, StopTraining
 from backprop_xp.explanation.recording import explained_frame
 from backprop_xp.optimizers import OPTIMIZERS
+from backprop_xp.recorder import chosen_steps
 
 IRIS = bx.Network((4, 8, 3), activation="tanh", output="softmax")
 
@@ -155,6 +156,31 @@ def test_a_run_that_was_resumed_goes_on_in_its_file(tmp_path):
     trainer.epochs = 7
     trainer.fit(X, y, resume=True)
     assert [frame.step for frame in bx.load_run(tmp_path / "a.run").frames] == [30, 35]
+
+
+def test_a_run_that_is_resumed_for_longer_keeps_no_more_epochs(tmp_path):
+    def go(epochs, resume):
+        given = {"epochs": epochs, "batch_size": 150, "checkpoint": bx.Checkpoints(tmp_path / "c", every=100)}
+        trainer = bx.Trainer(IRIS, callbacks=[bx.Recorder(tmp_path / "a.run")], **given)
+        trainer.fit(*iris("float32"), resume=resume)
+        return [frame.step for frame in bx.load_run(tmp_path / "a.run").frames]
+
+    before = go(200, False)
+    longer = go(800, True)
+    assert len(longer) <= 120 < len({*before, *longer})
+    assert {0, 800} <= {*longer}
+    assert set(longer) <= chosen_steps(800, 120)
+
+
+def test_the_worst_rows_are_asked_for_by_their_places_in_what_fit_was_given(tmp_path):
+    X, y = iris()
+    own = bx.Recorder(tmp_path / "b.run", rows=lambda places: [{"target": str(y[place])} for place in places])
+    trainer = bx.Trainer(IRIS, epochs=3, validation_fraction=0.2, callbacks=[own])
+    trainer.fit(X, y)
+    run = bx.load_run(tmp_path / "b.run")
+    worst = run.header["worst"]
+    assert [each["target"] for each in worst] == [str(label) for label in run.rows.targets[run.rows.worst]]
+    assert [each["target"] for each in worst] == [str(y[each["row"] - 1]) for each in worst]
 
 
 def test_steps_after_the_checkpoint_are_not_the_resumed_runs(tmp_path):
@@ -309,7 +335,8 @@ def test_a_recorded_step_is_explained_as_it_was_made(tmp_path, name):
 
 
 @pytest.mark.parametrize("about", [
-    {"target": "species"}, {"preprocessing": "standardised"}, {"data": {"a": 1}}, {"notes": [1]}, {"command": object()},
+    {"target": "species"}, {"preprocessing": "standardised"}, {"data": {"a": 1}}, {"notes": [1]}, {"notes": "abc"},
+    {"command": object()},
 ])  # fmt: skip
 def test_what_the_pages_cannot_show_is_refused_before_training(tmp_path, about):
     with pytest.raises(InputError):

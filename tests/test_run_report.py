@@ -146,6 +146,17 @@ def test_a_run_of_the_library(capsys):
     assert "On 150 training rows" in page
 
 
+def test_a_run_of_which_little_is_told(capsys):
+    X, y = load_iris(return_X_y=True)
+    about = {"sha256": "ab12", "command": "make iris", "data": None}
+    recorder = bx.Recorder("a.run", about, rows=lambda places: [{"target": "?"} for place in places])
+    bx.Trainer(bx.Network((4, 3), output="softmax"), epochs=2, callbacks=[recorder]).fit(X, y)
+    page = written(bx.load_run("a.run"), "mine")
+    assert "The data then had the SHA-256 ab12." in page
+    assert "given as arrays" in page
+    assert card(page, "Worst rows")[1]
+
+
 @pytest.mark.parametrize(("output", "loss", "Y", "cards"), [
     ("sigmoid", "binary_cross_entropy", [[0.0], [1.0]], ["Confusion matrix", "Worst rows"]),
     ("sigmoid", "binary_cross_entropy", [[0.0, 1.0], [1.0, 1.0]], ["Labels", "Worst rows"]),

@@ -17,7 +17,6 @@ from backprop_xp.cli.subjects import ModelFile, SmallSystem, Subject, TrainedRun
 from backprop_xp.errors import InputError, nearest
 from backprop_xp.explanation import Explanation, text
 from backprop_xp.explanation.page import written
-from backprop_xp.explanation.recording import Recording
 from backprop_xp.explanation.systems import SYSTEMS
 from backprop_xp.files import write_output
 from backprop_xp.tensor_files import kind_of
@@ -88,10 +87,10 @@ def explain(
     subject = _subject(what, step, data, target, row, rates)
     flags.all_different({"WHAT": what if what not in SYSTEMS else None, "--data": data, "--html": page})
     if page is not None:
-        return _written(page, subject.title, subject.recordings())
+        return _written(page, subject)
     it = subject.explanation()
     if as_json:
-        with _finite():
+        with _finite(subject):
             printed = json.dumps(it.to_json(), allow_nan=False)
         print(printed)
         return 0
@@ -138,22 +137,24 @@ def _subject(
     return ModelFile(what, data, target, row, rates)
 
 
-def _written(page: Path, title: str, recordings: list[Recording]) -> int:
-    with _finite():
-        content = written(title, recordings).encode()
+def _written(page: Path, subject: Subject) -> int:
+    with _finite(subject):
+        content = written(subject.title, subject.recordings()).encode()
     write_output(page, content)
     display.out.print(f"{page} written, {len(content) / 2**20:.2f} MiB: open it in a browser")
     return 0
 
 
 @contextmanager
-def _finite() -> Iterator[None]:
+def _finite(subject: Subject) -> Iterator[None]:
     """JSON has no infinity; what it is asked to write of one is the user's to mend."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             yield
+    except InputError:
+        raise
     except ValueError:
-        raise InputError("some of the numbers are not finite: try a lower --learning-rate, or fewer steps") from None
+        raise InputError(f"some of the numbers are not finite: {subject.remedy}") from None
 
 
 def _rates(given: str) -> list[float]:

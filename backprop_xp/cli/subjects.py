@@ -41,10 +41,13 @@ class Subject(Protocol):
         Of its page.
     told : tuple of str
         Lines on which step was explained, where it may be another than was asked for.
+    remedy : str
+        What to do where numbers are not finite.
     """
 
     title: str
     told: tuple[str, ...]
+    remedy: str
 
     def explanation(self) -> Explanation:
         """Explain one step."""
@@ -65,6 +68,7 @@ class SmallSystem:
     rates: list[float]
     title: str = field(init=False)
     told: tuple[str, ...] = ()
+    remedy: str = "try a lower --learning-rate, or fewer steps"
 
     def __post_init__(self) -> None:
         self.title = f"{self.name}: where its gradients come from"
@@ -98,6 +102,7 @@ class TrainedRun:
     row: int | None
     title: str = field(init=False)
     told: tuple[str, ...] = ()
+    remedy: str = "the run had left all bounds; look at its earlier steps in the terminal, by --step"
 
     def __post_init__(self) -> None:
         self.title = f"{Path(self.file).stem}: where its gradients come from"
@@ -139,6 +144,7 @@ class ModelFile:
     rates: list[float]
     title: str = field(init=False)
     told: tuple[str, ...] = ()
+    remedy: str = "are the rows like those that the model was trained on?"
 
     def __post_init__(self) -> None:
         self.title = f"{Path(self.file).name} on {self.data}"

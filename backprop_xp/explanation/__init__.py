@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from backprop_xp import backends, loops
+from backprop_xp.engines.tracing import leaves
 from backprop_xp.errors import InputError, lookup
 from backprop_xp.explanation import text
 from backprop_xp.explanation.findings import Finding, found_in
@@ -17,7 +18,7 @@ from backprop_xp.explanation.updates import Updates
 from backprop_xp.losses import LOSSES, TINY, Loss, targets
 from backprop_xp.namespaces import NUMPY
 from backprop_xp.network import Network, Params, forward, init
-from backprop_xp.optimizers import Multipliers, Optimizer, OptimizerState, sgd
+from backprop_xp.optimizers import OPTIMIZERS, Multipliers, Optimizer, OptimizerState, sgd
 from backprop_xp.step import clip_factor, make_gradient, make_step
 from backprop_xp.training_data import prepared
 
@@ -280,7 +281,7 @@ def explain(
     Y: Any,
     loss: str | Loss,
     *,
-    optimizer: Optimizer | None = None,
+    optimizer: str | Optimizer | None = None,
     opt_state: OptimizerState | None = None,
     sample_weight: Any = None,
     l2: float = 0.0,
@@ -301,7 +302,7 @@ def explain(
     Y : array
         As for `make_step`.
     loss : str or Loss
-    optimizer : Optimizer, default sgd()
+    optimizer : Optimizer or str, default sgd()
     opt_state : OptimizerState, optional
         Default: that before the first update.
     sample_weight : array (n_samples,), optional
@@ -326,7 +327,7 @@ def explain(
     True
     """
     loss = lookup("loss", loss, LOSSES) if isinstance(loss, str) else loss
-    optimizer = sgd() if optimizer is None else optimizer
+    optimizer = lookup("optimizer", optimizer, OPTIMIZERS)() if isinstance(optimizer, str) else optimizer or sgd()
     params = init(network, initializer=_on_host(params))
     if any(W.ndim != 2 for W, _ in params):
         raise InputError("explain takes one network, without leading axes")
@@ -336,7 +337,10 @@ def explain(
     outputs = forward(network, params, X)
     Y = targets(loss, backends.to_host(data.Y), outputs[-1], NUMPY)
     shares = _shares(loss, weight, len(X))
-    state = optimizer.init(params) if opt_state is None else _state_on_host(opt_state)
+    first = optimizer.init(params)
+    state = first if opt_state is None else _state_on_host(opt_state)
+    if [np.shape(leaf) for leaf in leaves(state)] != [np.shape(leaf) for leaf in leaves(first)]:
+        raise InputError(f"opt_state is not one of this network and of {optimizer.name}")
     step = make_step(
         network, loss, optimizer, l2=l2, l2_per_batch=l2_per_batch, clip_norm=clip_norm, multipliers=multipliers
     )

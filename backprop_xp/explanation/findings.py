@@ -31,7 +31,8 @@ class Finding(NamedTuple):
     row : int
         The sample that shows it best, from 1.
     value : float
-        largest: the gradient. dead, saturated: the share of rows. vanishing: the ratio to the output's deltas.
+        largest: the gradient. dead, saturated: the share of rows (of one row alone, a layer's inactive units are one
+        finding). vanishing: the ratio to the output's deltas.
     text : str
         A line for a reader.
     """
@@ -81,8 +82,17 @@ def _units(it: "Explanation") -> list[Finding]:
     for k in range(it.network.n_layers - 1):
         name = it.network.activations[k].value.__name__
         size = np.abs(it.layers[k].second)
+        idle = np.flatnonzero(size[0] == 0)
+        if len(size) == 1 and len(idle):  # in other rows they may be at work
+            findings.append(Finding(
+                "dead", k + 1, int(idle[0]) + 1, None, it.first_row, 1.0,
+                f"layer {k + 1}: {len(idle):,} of {size.shape[1]:,} units are inactive in row {it.first_row}, the "
+                f"first is unit {idle[0] + 1}: their second term is 0, so no gradient passes them",
+            ))  # fmt: skip
         for j in range(size.shape[1]):
             dead, n = not size[:, j].any(), int(size[:, j].argmin())
+            if dead and len(size) == 1:
+                continue
             row = n + it.first_row
             flat = float((size[:, j] < _FLAT * _STEEPEST.get(name, 0.0)).mean())
             output = it.outputs[k + 1][n, j]

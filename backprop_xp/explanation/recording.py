@@ -147,6 +147,9 @@ def explained_frame(run: RecordedRun, frame: Frame, row: int | None = None) -> E
             raise InputError(f"--row must be one of 1 to {len(rows)}, the rows that were recorded, not {row}")
         rows = rows[row - 1 : row]
     X, Y, weight = (None if a is None else a[rows] for a in run.probe)
+    if weight is not None and not weight.any():
+        shown = "the rows shown have" if row is None else f"row {row} has"
+        raise InputError(f"{shown} a sample weight of 0, and so no gradient: choose another --row")
     settings = run.header["settings"]
     return explain(
         run.network, frame.params, X, Y, run.loss,

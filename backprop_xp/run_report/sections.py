@@ -40,7 +40,7 @@ def data(run: RecordedRun) -> str:
     """Return what was learned from, and what became of it."""
     about, header = run.about, run.header
     rows = [
-        ("data", about.get("data", "given as arrays")),
+        ("data", about.get("data") or "given as arrays"),
         ("rows to train on", f"{header['n_samples']:,}"),
         ("rows for validation", f"{header['n_validation']:,}" if header["n_validation"] else "none"),
         ("features", f"{run.network.widths[0]:,}"),
@@ -183,7 +183,7 @@ def repeat(run: RecordedRun) -> str:
     if command:
         parts = [f"<pre><code>{text(command)}</code></pre>"]
         if digest:
-            parts.append(soft(f"{run.about['data']} then had the SHA-256 {digest}."))
+            parts.append(soft(f"{run.about.get('data') or 'The data'} then had the SHA-256 {digest}."))
     else:
         parts = [f"<pre><code>{text(_snippet(run))}</code></pre>"]
         parts.append(

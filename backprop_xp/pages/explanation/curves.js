@@ -11,11 +11,13 @@ function drawLoss() {
   svg.setAttribute("viewBox", `0 0 ${wide} ${high}`);
   const lastStep = Math.max(1, now.step, ...all.map(([step]) => step)),
     values = all.length ? all.map(([, loss]) => loss) : [now.value];
-  const top = Math.max(...values) || 1,
-    low = Math.min(...values),
+  const low = Math.min(...values),
+    floor = Math.min(0, low), // some losses, Poisson's for one, may be negative
+    top = Math.max(floor, ...values) || (floor < 0 ? 0 : 1),
     log = low > 0 && top / low > 20;
   const x = (step) => left + (wide - left - 10) * (step / lastStep);
-  const y = (loss) => 8 + (high - bottom - 8) * (log ? Math.log(top / loss) / Math.log(top / low) : 1 - loss / top);
+  const y = (loss) =>
+    8 + (high - bottom - 8) * (log ? Math.log(top / loss) / Math.log(top / low) : (top - loss) / (top - floor));
   const curve = (points, more) =>
     make("polyline", {
       points: points.map(([step, loss]) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(" "),
@@ -60,7 +62,11 @@ function drawLoss() {
   svg.replaceChildren(
     make("line", { x1: left, x2: wide - 10, y1: high - bottom, y2: high - bottom, stroke: "var(--faint)" }),
     make("text", { x: left - 24, y: y(top) + 8, class: "small" }, shown(Number(top.toPrecision(3)))),
-    make("text", { x: left - 24, y: high - bottom + 3, class: "small" }, log ? shown(Number(low.toPrecision(2))) : "0"),
+    make(
+      "text",
+      { x: left - 24, y: high - bottom + 3, class: "small" },
+      shown(Number((log ? low : floor).toPrecision(2))),
+    ),
     make("text", { x: x(lastStep) - 20, y: high - 6, class: "small" }, `step ${lastStep}`),
     make("text", { x: left, y: high - 6, class: "small" }, "0"),
     ...lines,
