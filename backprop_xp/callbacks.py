@@ -158,7 +158,15 @@ class _OnEpochEnd(Callback):
 
 
 def as_callback(callback: Callback | Callable[[Record], None]) -> Callback:
-    """Return a callback, a plain function (record) -> None as one that is called after each epoch."""
+    """Return a callback, a plain function (record) -> None as one that is called after each epoch.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if isinstance(callback, type) or not (isinstance(callback, Callback) or callable(callback)):
+        raise InputError(f"a callback is a Callback or a function (record) -> None, not {callback!r}")
     return callback if isinstance(callback, Callback) else _OnEpochEnd(callback)
 
 

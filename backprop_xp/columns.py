@@ -1,7 +1,8 @@
 """One column of a table as features of a network: numbers, dates and texts, fitted on the training data."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ _IDENTIFIER_SHARE, _IDENTIFIER_ROWS = 0.95, 20  # more distinct texts than this,
 ELEMENTS_AT_ONCE = 4_000_000  # float64 elements of a temporary array: 32 MB
 _DAY = 86_400.0
 _MONDAY = 3  # 1970-01-01 was a Thursday
+_FEW = 10  # different values, which may well be categories, whatever they look like
+_SIGNS = re.compile(r"[$€£¥%,'\s]")
+_DATE = re.compile(r"(?i)\d{1,4}[./-]\d{1,2}[./-]\d{1,4}.*|(\d{1,2} )?[a-z]{3,9}\.? \d{1,2}(, |,| )\d{2,4}.*")
 
 
 def arrow(module: str = "pyarrow") -> Any:
@@ -156,22 +160,48 @@ def _fit_text(name: str, values: Any) -> Column:
     counts = {each["values"]: each["counts"] for each in texts.drop_null().value_counts().to_pylist()}
     n_present = len(texts) - texts.null_count
     if n_present > _IDENTIFIER_ROWS and len(counts) > _IDENTIFIER_SHARE * n_present:
-        strays = [text for text in counts if not _is_number(text)]
+        strays = [text for text in counts if not is_number(text)]
         if len(strays) < 0.1 * len(counts):
             raise InputError(
                 f"column {name!r} holds numbers but for {len(strays)} texts such as {strays[0]!r}: mend them, leave "
                 f"them empty (missing), or drop the column with --drop {name!r}"
             )
+        way = _way_to_write(counts)
         raise InputError(
             f"column {name!r} has {len(counts)} different texts in {n_present} rows, nothing can be learned from it: "
-            f"drop it with --drop {name!r}"
+            f"{way + ', or ' if way else ''}drop it with --drop {name!r}"
         )
     least = max(2, _MIN_SHARE * len(texts))
     frequent = sorted((text for text in counts if counts[text] >= least), key=lambda text: (-counts[text], text))
     return Column(name, "text", str(values.type), texts.null_count > 0, categories=tuple(frequent[:_MAX_CATEGORIES]))
 
 
-def _is_number(text: str) -> bool:
+def misread(column: Column) -> str | None:
+    """Return a note on a column that is learned as text, though most of its values look like numbers or dates."""
+    if len(column.categories) <= _FEW:
+        return None
+    strays = [text for text in column.categories if not is_number(text)]
+    way = None
+    if len(strays) < 0.1 * len(column.categories):
+        way = f"leave empty what is none{', such as ' + repr(strays[0]) if strays else ''}"
+    else:
+        way = _way_to_write(column.categories)
+    return way and f"column {column.name!r} is learned as text, one-hot; to have it as a quantity, {way}"
+
+
+def _way_to_write(texts: Collection[str]) -> str | None:
+    """Return how numbers with signs, or dates, are to be written, if most of the texts are such."""
+    numbers = [text for text in texts if is_number(_SIGNS.sub("", text))]
+    if len(numbers) > 0.9 * len(texts):
+        return f"write numbers such as {numbers[0]!r} without signs and thousands separators"
+    dates = [text for text in texts if _DATE.fullmatch(text)]
+    if len(dates) > 0.9 * len(texts):
+        return f"write dates such as {dates[0]!r} as 2023-12-31"
+    return None
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text can be read as a number."""
     try:
         float(text)
     except ValueError:

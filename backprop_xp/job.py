@@ -81,14 +81,14 @@ def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: st
     data = _without_index(data)
     try:  # what is refused is named by its row in the data, not in the training part
         learned = Target.fit(_values(data), task)
-        _fitted(data.inputs)
+        whole = _fitted(data.inputs)
     except InputError as error:
         counted = "" if data.numbers is None else " (rows without a target, which were dropped, are not counted)"
         raise InputError(f"{error}{counted if ' row ' in str(error) else ''}") from None
     chosen = _matching_loss(loss, learned)
     if chosen.name == "poisson":  # counts stay counts: the logarithm is in the output
         learned = replace(learned, mean=(0.0,) * learned.n_outputs, scale=(1.0,) * learned.n_outputs)
-    notes = list(data.notes)
+    notes = [*data.notes, *getattr(whole, "notes", ())]
     if validation is None:
         validation = "0.2"
         if len(_values(data)) < _FEW_ROWS:

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from backprop_xp import backends
 from backprop_xp.batches import pieces_of
+from backprop_xp.columns import arrow
 from backprop_xp.errors import InputError
 from backprop_xp.files import write_output
 from backprop_xp.network import Network, Params, forward, init
+from backprop_xp.tables import ArrayEncoder, TableEncoder, encoder_from_json
 from backprop_xp.targets import Target
 from backprop_xp.tensor_files import DamagedError, packed, unpacked
 from backprop_xp.training_data import numbers
@@ -46,12 +48,35 @@ class Model:
     preprocessing: dict[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def features(self, X: Any) -> Any:
+        """Return raw rows as the network takes them; as they are if the model was saved without preprocessing.
+
+        Parameters
+        ----------
+        X : frame of pandas or polars, or Arrow table; array (n_samples, n_features) if it was trained on arrays
+            With the columns that the model was trained on, by name and in any order; others are left aside.
+
+        Raises
+        ------
+        InputError
+            If columns are missing, or cannot be read as they were in training.
+        """
+        if self.preprocessing is None:
+            return X
+        encoder = encoder_from_json(self.preprocessing)
+        if isinstance(encoder, TableEncoder) and hasattr(X, "__arrow_c_stream__"):
+            X = arrow().table(X)
+        elif isinstance(encoder, ArrayEncoder):
+            X = backends.to_host(X)
+        return encoder.transform(X, str(self.params[0][0].dtype))
+
     def outputs(self, X: Any, *, device: str = "cpu", backend: str | None = None) -> NDArray[Any]:
         """Return the network's outputs (n_samples, n_outputs): probabilities, or values as they were learned.
 
         Parameters
         ----------
         X : array (n_samples, n_features)
+            As `features` returns them.
         device, backend : str
             Where it is computed; the result is a host array.
         """
@@ -67,10 +92,11 @@ class Model:
 
         Parameters
         ----------
-        X : array (n_samples, n_features)
+        X : array (n_samples, n_features), or a table
+            Raw rows, see `features`.
         device, backend : str
         """
-        return self.decide(self.outputs(X, device=device, backend=backend))
+        return self.decide(self.outputs(self.features(X), device=device, backend=backend))
 
     def decide(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Return what `predict` makes of the network's outputs."""

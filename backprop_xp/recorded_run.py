@@ -58,7 +58,7 @@ class Rows(NamedTuple):
     worst: NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecordedRun:
     """What `load_run` returns.
 

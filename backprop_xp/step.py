@@ -59,7 +59,8 @@ def make_step(
     """Return `step(params, opt_state, X, Y, weight=None) -> (params, opt_state, loss)`.
 
     It changes none of its arguments, reads nothing back from the device and takes no branch on values, so it runs as it
-    is on any library of the array API and under any compiler of one. `loss` is 0-d, (K,) for K stacked networks.
+    is on any library of the array API and under any compiler of one. So a label that no output has passes for a row
+    without a target (`Trainer` tests them first). `loss` is 0-d, (K,) for K stacked networks.
 
     `step.in_parts(n_parts)` is a step that makes the same update, to rounding, in less memory: the batch's rows are
     taken in so many nearly equal parts (as many as there are rows, if that is fewer) whose gradients add up. A mean is
@@ -106,6 +107,8 @@ def make_step(
     >>> float(loss)
     0.25
     """
+    if not isinstance(optimizer, Optimizer):
+        raise InputError(f"optimizer must be made by adam(), sgd() or another, not {optimizer!r}")
     if clip_norm is not None and not 0 < clip_norm < math.inf:
         raise InputError(f"clip_norm must be a positive number, not {clip_norm!r}")
     if multipliers is not None and [len(pair) for pair in multipliers] != [2] * network.n_layers:

@@ -30,6 +30,11 @@ class TableEncoder:
         return cls(tuple(fit_column(name, table[name]) for name in table.column_names))
 
     @property
+    def notes(self) -> list[str]:
+        """What the user should know of columns that may have been misread."""
+        return [note for spec in self.specs if (note := columns.misread(spec))]
+
+    @property
     def columns(self) -> list[str]:
         """Names of the columns."""
         return [spec.name for spec in self.specs]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from backprop_xp.columns import moments
+from backprop_xp.columns import is_number, moments
 from backprop_xp.errors import InputError, lookup
 
 Array = NDArray[Any]
@@ -57,6 +57,8 @@ class Target:
         InputError
             If the values cannot be learned as that task.
         """
+        if task is None:
+            _check_text(values)
         task = _told_task(values) if task is None else lookup("task", task, dict(zip(TASKS, TASKS, strict=True)))
         if task == "classification":
             classes = _classes(values)
@@ -135,6 +137,18 @@ class Target:
         return np.asarray(places, np.int32)[inverse]
 
 
+def _check_text(values: Array) -> None:
+    """Refuse texts that are numbers but for a few: they would become as many classes."""
+    if values.ndim == 1 and values.dtype.kind in "UO":
+        found = [str(each) for each in set(values.tolist())]
+        strays = [text for text in found if not is_number(text)]
+        if len(found) > _MAX_INTEGER_CLASSES and len(strays) < 0.1 * len(found):
+            raise InputError(
+                f"the target holds numbers but for {min(strays, default='')!r}: mend such values, or leave them empty "
+                "(missing); or say --task classification"
+            )
+
+
 def _told_task(values: Array) -> str:
     if values.ndim == 2:
         return "multilabel" if _is_binary(values) else "regression"
@@ -175,8 +189,11 @@ def _labels(values: Array) -> Array:
 def _columns(values: Array) -> Array:
     """Return numbers as (n_samples, n_outputs)."""
     if values.dtype.kind not in "biuf":
-        example = values.flat[0]
-        raise InputError(f"regression needs numbers, the target holds {str(example)!r}: use task classification")
+        example = next((each for each in map(str, values.flat) if not is_number(each)), str(values.flat[0]))
+        raise InputError(
+            f"regression needs numbers, the target holds {example!r}: mend such values, leave them empty (missing), or "
+            "use task classification"
+        )
     infinite = ~np.isfinite(values)
     if infinite.any():
         row = int(np.argwhere(infinite)[0, 0])

@@ -163,10 +163,10 @@ class Trainer:
         self.loss = lookup("loss", loss, LOSSES) if isinstance(loss, str) else loss
         optimizer = lookup("optimizer", optimizer, OPTIMIZERS)() if isinstance(optimizer, str) else optimizer
         self.optimizer = adam() if optimizer is None else optimizer
-        if not isinstance(self.optimizer, Optimizer):
-            raise InputError(f"optimizer must be made by adam(), sgd() or another, or their name, not {optimizer!r}")
         if isinstance(metrics, str):
             raise InputError(f"metrics must be a sequence, such as metrics=({metrics!r},)")
+        if callable(callbacks) or isinstance(callbacks, Callback):
+            raise InputError(f"callbacks must be a sequence, such as callbacks=[{callbacks!r}]")
         self.backend = backends.select(device, engines.backend_for(engine, device, backend), dtype)
         self.batch_size, self.epochs, self.shuffle, self.seed, self.dtype = batch_size, epochs, shuffle, seed, dtype
         self.validation_fraction, self.patience, self.min_delta = validation_fraction, patience, min_delta

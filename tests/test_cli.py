@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 from sklearn.datasets import load_digits, load_iris
 
-from backprop_xp import cli, display, load
+from backprop_xp import InputError, cli, display, load
 from backprop_xp.model import VERSION
 
 
@@ -642,6 +643,62 @@ def test_the_index_that_pandas_writes_teaches_nothing(capsys, ending):
     printed = ok(capsys, "predict", "model.safetensors", f"rows.{ending}", "--proba")
     assert (printed.out, printed.err) == (expected, "")
     assert ok(capsys, "predict", "model.safetensors", "plain.csv", "--proba").out == expected
+
+
+def test_the_library_predicts_raw_rows_as_the_command_line_does(capsys, trained_on_rows):
+    expected = [line.split(",")[0].strip('"') for line in trained_on_rows.splitlines()[1:]]
+    model, table = load("model.safetensors"), csv.read_csv("rows.csv")
+    for rows in (table, table.to_pandas(), polars.from_arrow(table).select(table.column_names[::-1])):
+        assert model.predict(rows).tolist() == expected
+    with pytest.raises(InputError, match="was trained on a table with the columns size, colour, day, flag, not on an"):
+        model.predict(np.zeros((3, 4)))
+    with pytest.raises(InputError, match="lacks columns the model was trained on: colour"):
+        model.predict(table.drop_columns(["colour"]))
+
+
+def test_the_library_predicts_raw_arrays_as_the_command_line_does(capsys):
+    raw = 1e3 + 1e2 * X
+    np.savez("a.npz", X=raw, y=X[:, 0])
+    ok(capsys, "train", "a.npz", *QUICK)
+    printed = ok(capsys, "predict", "model.safetensors", "a.npz").out
+    np.testing.assert_allclose(load("model.safetensors").predict(raw), np.array(printed.split()[1:], float), rtol=1e-6)
+
+
+RNG = np.random.default_rng(0)
+NUMBERS = (1000 + 10 * RNG.integers(0, 90, 500)).tolist()
+DAYS = np.datetime64("2023-01-01") + RNG.integers(0, 80, 500)
+
+
+@pytest.mark.parametrize(("column", "message"), [
+    ([*map(str, NUMBERS[:-3]), "err", "err", "err"], "leave empty what is none, such as 'err'"),
+    ([f"{number:,}" for number in NUMBERS], "write numbers such as '1,.*' without signs and thousands separators"),
+    ([f"$ {number}" for number in NUMBERS], r"write numbers such as '\$ 1.*' without signs"),
+    ([day.astype(object).strftime("%d/%m/%Y") for day in DAYS], "write dates such as '.*/2023' as 2023-12-31"),
+    ([day.astype(object).strftime("%b %d, %Y") for day in DAYS], "write dates such as '.* 2023' as 2023-12-31"),
+    ([f"code{number}" for number in NUMBERS], None),
+    ([f"0{number % 3 + 1}/01/2023" for number in range(500)], None),
+    ([f"{number % 7}" if number % 3 else "none" for number in NUMBERS], None),
+])  # fmt: skip
+def test_a_column_that_may_be_misread_is_told_of(capsys, column, message):
+    write("rows.parquet", pa.table({"a": column, "target": RNG.normal(size=500)}))
+    told = " ".join(ok(capsys, "train", "rows.parquet", *QUICK).out.split())
+    assert ("is learned as text, one-hot" in told) == (message is not None)
+    assert message is None or re.search(message, told), told
+
+
+def test_numbers_with_signs_all_different_are_not_to_be_dropped(capsys):
+    write("rows.parquet", pa.table({"a": [f"{1000 + k:,}" for k in range(60)], "target": RNG.normal(size=60)}))
+    assert "write numbers such as '1,000' without signs and thousands separators, or drop it" in refused(
+        capsys, "train", "rows.parquet"
+    )
+
+
+def test_a_target_of_numbers_with_a_few_texts_is_no_classes(capsys):
+    values = [*map(str, RNG.normal(size=96).round(2)), "-", "-", "-", "-"]
+    write("rows.csv", pa.table({"x": RNG.normal(size=100), "y": values}))
+    assert "holds numbers but for '-': mend such values" in refused(capsys, "train", "rows.csv", "--target", "y")
+    line = refused(capsys, "train", "rows.csv", "--target", "y", "--task", "regression")
+    assert "regression needs numbers, the target holds '-': mend such values" in line
 
 
 def test_a_column_with_a_target_that_cannot_be_compared_is_left_aside_by_predict(capsys):

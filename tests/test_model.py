@@ -19,7 +19,15 @@ def model(bias=True, dtype="float32", **fields):
     network = Network((3, 5, 4, 2), activation=("gelu", "tanh"), output="softmax", bias=bias)
     params = init(network, 1, bias_initializer="uniform", dtype=dtype)
     target = Target("classification", 2, ["no", "yes"])
-    return Model(network, params, "cross_entropy", target, {"encoder": "array"}, {"target": "answer"}, **fields)
+    return Model(
+        network,
+        params,
+        "cross_entropy",
+        target,
+        {"encoder": "array", "mean": [0.0] * 3, "scale": [1.0] * 3},
+        {"target": "answer"},
+        **fields,
+    )
 
 
 X = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
@@ -164,5 +172,5 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_the_wrong_number_of_features():
-    with pytest.raises(InputError, match=r"X must be \(n_samples, 3\), not \(20, 2\)"):
+    with pytest.raises(InputError, match=r"the model was trained on 3 features; X has the shape \(20, 2\)"):
         model().predict(X[:, :2])

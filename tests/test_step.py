@@ -384,6 +384,12 @@ def test_weights_that_are_not_a_number_a_row_are_refused(lib, place):
         )
 
 
+@pytest.mark.parametrize("rule", ["adam", sgd, None])
+def test_what_is_no_optimizer_is_refused(rule):
+    with pytest.raises(InputError, match=r"optimizer must be made by adam\(\), sgd\(\) or another, not "):
+        make_step(problem()[0], "cross_entropy", rule)
+
+
 @pytest.mark.parametrize("n_parts", [0, -1, 2.0])
 def test_a_number_of_parts_out_of_range(n_parts):
     with pytest.raises(InputError, match="n_parts must be an integer of at least 1"):
