@@ -22,7 +22,10 @@ _DAY = 86_400.0
 _MONDAY = 3  # 1970-01-01 was a Thursday
 _FEW = 10  # different values, which may well be categories, whatever they look like
 _SIGNS = re.compile(r"[$€£¥%,'\s]")
-_DATE = re.compile(r"(?i)\d{1,4}[./-]\d{1,2}[./-]\d{1,4}.*|(\d{1,2} )?[a-z]{3,9}\.? \d{1,2}(, |,| )\d{2,4}.*")
+_DATE = re.compile(
+    r"(?i)(\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})"
+    r"|[a-z]{3,9}\.? \d{1,2},? \d{4}|\d{1,2}\.? [a-z]{3,9} \d{4})([ T].*)?"
+)
 
 
 def arrow(module: str = "pyarrow") -> Any:
@@ -166,7 +169,7 @@ def _fit_text(name: str, values: Any) -> Column:
                 f"column {name!r} holds numbers but for {len(strays)} texts such as {strays[0]!r}: mend them, leave "
                 f"them empty (missing), or drop the column with --drop {name!r}"
             )
-        way = _way_to_write(counts)
+        way = way_to_write(counts)
         raise InputError(
             f"column {name!r} has {len(counts)} different texts in {n_present} rows, nothing can be learned from it: "
             f"{way + ', or ' if way else ''}drop it with --drop {name!r}"
@@ -181,15 +184,16 @@ def misread(column: Column) -> str | None:
     if len(column.categories) <= _FEW:
         return None
     strays = [text for text in column.categories if not is_number(text)]
-    way = None
-    if len(strays) < 0.1 * len(column.categories):
-        way = f"leave empty what is none{', such as ' + repr(strays[0]) if strays else ''}"
+    if not strays:
+        way: str | None = "give it as numbers, not as texts"
+    elif len(strays) < 0.1 * len(column.categories):
+        way = f"leave empty what is none, such as {strays[0]!r}"
     else:
-        way = _way_to_write(column.categories)
+        way = way_to_write(column.categories)
     return way and f"column {column.name!r} is learned as text, one-hot; to have it as a quantity, {way}"
 
 
-def _way_to_write(texts: Collection[str]) -> str | None:
+def way_to_write(texts: Collection[str]) -> str | None:
     """Return how numbers with signs, or dates, are to be written, if most of the texts are such."""
     numbers = [text for text in texts if is_number(_SIGNS.sub("", text))]
     if len(numbers) > 0.9 * len(texts):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from backprop_xp.columns import is_number, moments
+from backprop_xp.columns import is_number, moments, way_to_write
 from backprop_xp.errors import InputError, lookup
 
 Array = NDArray[Any]
@@ -138,14 +138,17 @@ class Target:
 
 
 def _check_text(values: Array) -> None:
-    """Refuse texts that are numbers but for a few: they would become as many classes."""
-    if values.ndim == 1 and values.dtype.kind in "UO":
-        found = [str(each) for each in set(values.tolist())]
-        strays = [text for text in found if not is_number(text)]
-        if len(found) > _MAX_INTEGER_CLASSES and len(strays) < 0.1 * len(found):
+    """Refuse texts that are numbers but for a few, or for signs: they would become as many classes."""
+    if values.ndim != 1 or values.dtype.kind not in "UO":
+        return
+    found = sorted({str(each) for each in values.tolist()})
+    strays = [text for text in found if not is_number(text)]
+    if strays and len(found) > _MAX_INTEGER_CLASSES:
+        few = len(strays) < 0.1 * len(found)
+        way = "mend such values, or leave them empty (missing)" if few else way_to_write(found)
+        if way:
             raise InputError(
-                f"the target holds numbers but for {min(strays, default='')!r}: mend such values, or leave them empty "
-                "(missing); or say --task classification"
+                f"the target would be {len(found)} classes, {strays[0]!r} for one: {way}; or say --task classification"
             )
 
 

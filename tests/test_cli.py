@@ -676,6 +676,8 @@ DAYS = np.datetime64("2023-01-01") + RNG.integers(0, 80, 500)
     ([day.astype(object).strftime("%d/%m/%Y") for day in DAYS], "write dates such as '.*/2023' as 2023-12-31"),
     ([day.astype(object).strftime("%b %d, %Y") for day in DAYS], "write dates such as '.* 2023' as 2023-12-31"),
     ([f"code{number}" for number in NUMBERS], None),
+    ([f"10.10.10.{number % 30}" for number in range(500)], None),
+    ([*map(str, NUMBERS)], "give it as numbers, not as texts"),
     ([f"0{number % 3 + 1}/01/2023" for number in range(500)], None),
     ([f"{number % 7}" if number % 3 else "none" for number in NUMBERS], None),
 ])  # fmt: skip
@@ -696,9 +698,16 @@ def test_numbers_with_signs_all_different_are_not_to_be_dropped(capsys):
 def test_a_target_of_numbers_with_a_few_texts_is_no_classes(capsys):
     values = [*map(str, RNG.normal(size=96).round(2)), "-", "-", "-", "-"]
     write("rows.csv", pa.table({"x": RNG.normal(size=100), "y": values}))
-    assert "holds numbers but for '-': mend such values" in refused(capsys, "train", "rows.csv", "--target", "y")
+    assert "classes, '-' for one: mend such values" in refused(capsys, "train", "rows.csv", "--target", "y")
     line = refused(capsys, "train", "rows.csv", "--target", "y", "--task", "regression")
     assert "regression needs numbers, the target holds '-': mend such values" in line
+    prices = [f"${1000 + k:,}.50" for k in range(100)]
+    write("rows.csv", pa.table({"x": RNG.normal(size=100), "y": prices}))
+    line = refused(capsys, "train", "rows.csv", "--target", "y")
+    assert "would be 100 classes, '$1,000.50' for one: write numbers such as '$1," in line
+    codes = [str(10_000 + k % 25) for k in range(100)]  # texts that are numbers are meant as classes
+    write("rows.parquet", pa.table({"x": RNG.normal(size=100), "y": codes}))
+    assert "classification of y" in ok(capsys, "train", "rows.parquet", "--target", "y", *QUICK).out
 
 
 def test_a_column_with_a_target_that_cannot_be_compared_is_left_aside_by_predict(capsys):
