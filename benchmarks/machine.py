@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from backprop_xp import backends, environment
 from backprop_xp.errors import InputError
@@ -28,7 +27,7 @@ def record(threads: int) -> dict[str, Any]:
         "memory_bytes": _memory(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "blas": blas(),
+        "blas": environment.blas(),
         "libraries": {library: _version(library) for library in LIBRARIES if _version(library)},
         "device": gpu,
     }
@@ -47,13 +46,6 @@ def name(cpu: str, gpu: dict[str, Any] | None) -> str:
 def cores() -> int:
     """Return the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def blas() -> str:
-    """Return NumPy's BLAS and, of OpenBLAS, for which processor it chose its kernels: half its rate may lie there."""
-    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    chosen = {str(pool["architecture"]) for pool in threadpool_info() if pool.get("internal_api") == "openblas"}
-    return ", ".join([f"{built['name']} {built['version']}", *(f"{kind} kernels" for kind in sorted(chosen))])
 
 
 def device() -> dict[str, Any] | None:

@@ -312,7 +312,7 @@ def document(verdicts: list[Verdict], max_iter: int) -> str:
         "versions": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")},
         "processor": environment.processor(),
         "cores": machine.cores(),
-        "blas": machine.blas(),
+        "blas": environment.blas(),
         "outcomes": Counter(verdict.outcome for verdict in verdicts),
     }
     lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]

@@ -404,17 +404,19 @@ def test_a_machine_that_was_not_quiet_is_told_of(slow, said):
     assert not said or "1.30 times as long in slow rounds" in lines[0]
 
 
-def run(*arguments):
+def run(*arguments, **variables):
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT | variables, capture_output=True, text=True)
 
 
 def test_run_report_and_compare_on_the_command_line(tmp_path):
     pytest.importorskip("pytest_benchmark")
 
-    ran = run("run", "tutorial", "--quick", "--output", str(tmp_path / "a"))
+    ran = run("run", "tutorial", "--quick", "--output", str(tmp_path / "a"), OPENBLAS_CORETYPE="Prescott")
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.match("OPENBLAS_CORETYPE.* left out: every library takes the kernels of its own choice", ran.stdout)
     saved = json.loads((tmp_path / "a" / "tutorial.json").read_text())
+    assert "OPENBLAS_CORETYPE" not in saved["machine_info"]["blas"]
     assert saved["machine_info"]["options"] == {"scale": "short"}
     assert saved["machine_info"]["unrest"] >= 1
     assert {result["extra_info"]["contender"] for result in saved["benchmarks"]} == {S1.name, S2.name, ON_NUMPY.name}

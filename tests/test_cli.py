@@ -16,7 +16,7 @@ import pytest
 from pyarrow import csv, parquet
 from sklearn.datasets import load_digits, load_iris
 
-from backprop_xp import InputError, cli, display, load
+from backprop_xp import InputError, cli, display, environment, load
 from backprop_xp.model import VERSION
 
 
@@ -242,6 +242,15 @@ def test_info(capsys, monkeypatch):
     ok(capsys, "train", "iris", *QUICK)
     printed = ok(capsys, "info", "model.safetensors").out
     assert all(word in printed for word in ("4-8-3", "setosa", "petal length (cm)", "cross_entropy"))
+
+
+def test_the_kernels_of_openblas_are_named_and_who_bade_it_take_them(monkeypatch):
+    pools = [{"internal_api": "openblas", "architecture": "Haswell"}, {"internal_api": "openmp"}]
+    monkeypatch.setattr(environment, "threadpool_info", lambda: pools)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert environment.blas().endswith(", Haswell kernels by OPENBLAS_CORETYPE")
+    monkeypatch.delenv("OPENBLAS_CORETYPE")
+    assert environment.blas().endswith(", Haswell kernels")
 
 
 def test_a_batch_larger_than_the_data_works_and_says_so(capsys):
