@@ -20,13 +20,6 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 INTERRUPTED, NOTHING_SELECTED = 2, 5  # pytest's exit codes
 
-# Variables by which a library is bidden to take other kernels than it would for this processor: a rival's users have
-# none of them set, and they may halve its rate.
-KERNELS = (
-    "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA",
-    "ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES",
-)  # fmt: skip
-
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -69,7 +62,7 @@ def run(
     case that would take too long, is left out and named. Variables that bid a library take other kernels than its own
     choice, such as OPENBLAS_CORETYPE, are left out and named too.
     """
-    bidden = [name for name in KERNELS if name in os.environ]
+    bidden = [name for name in machine.KERNELS if name in os.environ]
     if bidden:
         typer.echo(f"{', '.join(bidden)} left out: every library takes the kernels of its own choice")
     folder = output or _folder(threads, "-quick" * quick + "-gpu" * gpu)
@@ -103,9 +96,8 @@ def _folder(threads: int, kind: str = "") -> Path:
 def _pytest(*arguments: object) -> int:
     """Run pytest and return its exit code; Ctrl-C reaches it too, and it writes what it has, however often it comes."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)]
-    own_choice = {name: value for name, value in os.environ.items() if name not in KERNELS}
     interrupted = False
-    with subprocess.Popen(command, cwd=HERE.parent, env=own_choice) as process:
+    with subprocess.Popen(command, cwd=HERE.parent, env=machine.unbidden()) as process:
         while True:
             try:
                 code = process.wait()

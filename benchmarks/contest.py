@@ -1,7 +1,6 @@
 """The harness: contenders in processes of their own, shown to agree, warmed up, and timed in turns, round by round."""
 
 import json
-import os
 import selectors
 import signal
 import subprocess
@@ -110,7 +109,7 @@ class Process:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"],
             cwd=ROOT,
-            env={**os.environ, **limits, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+            env={**machine.unbidden(), **limits, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -219,6 +218,7 @@ class Harness:
         outcome.steps = plan.steps
         while (taken := process.ask("steps", n=outcome.steps)["seconds"]) < plan.seconds / 2:
             outcome.steps *= max(2, min(16, round(plan.seconds / taken)))
+            process.ask("steps", n=outcome.steps)  # what is compiled for so many is compiled now, and not timed
 
     def _allow(self, contender: Contender, task: Task, budget: float | None, n_steps: int) -> None:
         """Leave the contender out if its steps, to agree, to warm up and for three rounds, would take too long."""

@@ -15,6 +15,19 @@ from backprop_xp.errors import InputError
 
 LIBRARIES = ("backprop-xp", "numpy", "scikit-learn", "jax", "torch", "numba", "cupy-cuda12x", "cupy-cuda13x")
 
+# Variables by which a library is bidden to take other kernels than it would for this processor: a rival's users have
+# none of them set, and they may halve its rate.
+KERNELS = (
+    "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "MKL_CBWR",
+    "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES",
+    "NPY_ENABLE_CPU_FEATURES",
+)  # fmt: skip
+
+
+def unbidden() -> dict[str, str]:
+    """Return the environment without these variables."""
+    return {name: value for name, value in os.environ.items() if name not in KERNELS}
+
 
 def record(threads: int) -> dict[str, Any]:
     """Return the machine as JSON values; what cannot be found out is None."""

@@ -18,7 +18,7 @@ from typing import Any
 Answer = dict[str, Any]
 
 
-_WARM = 0.06
+_WARM, _BRIEF = 0.06, 0.5
 
 
 class Worker:
@@ -34,7 +34,7 @@ class Worker:
         """Build the contender; what cannot be had is answered as a gap."""
         from backprop_xp.errors import InputError
 
-        start = time.perf_counter()
+        start, self.pace = time.perf_counter(), 0.0
         try:
             if needs is not None:
                 importlib.import_module(needs)
@@ -54,11 +54,11 @@ class Worker:
     def steps(self, n: int, warm: int = 0) -> Answer:
         """Take n steps; return the seconds they took.
 
-        Where so many as `warm` take less than `_WARM` seconds, they are taken for that long before, untimed: threads
-        that were stopped find themselves on one processor, and share it until they are moved.
+        Where so many as `warm` take less than `_BRIEF` seconds, they are taken before, untimed, for `_WARM` seconds at
+        least: threads that were stopped find themselves on one processor, and share it until they are moved.
         """
         gc.collect()
-        if warm * self.pace < _WARM:
+        if warm * self.pace < _BRIEF:
             end = time.perf_counter() + _WARM
             while warm and time.perf_counter() < end:
                 self.contender.run(warm)

@@ -23,6 +23,10 @@ PAGES = [
     "CHANGELOG.md",
     "docs/coming-from-scikit-learn.md",
     "docs/derivation.md",
+    "docs/engines.md",
+    "docs/experiments.md",
+    "docs/reliability.md",
+    "SECURITY.md",
 ]
 MODULES = [name for _, name, _ in pkgutil.walk_packages(bx.__path__, "backprop_xp.") if not name.endswith("__main__")]
 

@@ -1,7 +1,7 @@
 """PyTorch as its users write it: nn.Sequential, CrossEntropyLoss, torch.optim; eager, compiled, and as a CUDA graph."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -66,14 +66,55 @@ class Eager:
         return [leaf.detach().cpu().numpy() for leaf in leaves]
 
 
+def sgd(params: list[Any], state: Any, grads: Sequence[Any], learning_rate: float) -> None:
+    """w - lr g."""
+    for w, g in zip(params, grads, strict=True):
+        w.sub_(g, alpha=learning_rate)
+
+
+def adam(params: list[Any], state: Any, grads: Sequence[Any], learning_rate: float) -> None:
+    """Kingma and Ba 2015, algorithm 1."""
+    t, moments = state
+    t.add_(1)
+    c, d = 1 - 0.9**t, 1 - 0.999**t
+    for w, g, (m, v) in zip(params, grads, moments, strict=True):
+        m.mul_(0.9).add_(g, alpha=0.1)
+        v.mul_(0.999).addcmul_(g, g, value=0.001)
+        w.sub_(learning_rate * (m / c) / ((v / d).sqrt() + EPSILON))
+
+
 class Compiled(Eager):
-    """The same, model and loss compiled together; a compiled optimizer was no faster than PyTorch's own fused one."""
+    """Gradient and update compiled together, which takes the gradient by torch.func: a `backward` breaks the graph.
+
+    With model and loss compiled alone, the rest of the step, autograd's and the optimizer's, stays in Python.
+    """
 
     def __init__(self, problem: Problem, device: str = "cpu") -> None:
         if device == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
             raise InputError("torch.compile needs a C++ compiler: apt-get install g++")
         super().__init__(problem, device)
-        self.loss = torch.compile(self.loss)
+        names, leaves = zip(*self.model.named_parameters(), strict=True)
+        self.leaves = [leaf.detach() for leaf in leaves]
+        moments = [(torch.zeros_like(leaf), torch.zeros_like(leaf)) for leaf in self.leaves]
+        self.state = torch.zeros((), device=device), moments
+        update = {"sgd": sgd, "adam": adam}[problem.optimizer]
+
+        def loss(params: list[Any], X: Any, y: Any) -> Any:
+            z = torch.func.functional_call(self.model, dict(zip(names, params, strict=True)), (X,))
+            return nn.functional.cross_entropy(z, y)
+
+        def step(params: list[Any], state: Any, X: Any, y: Any) -> None:
+            update(params, state, torch.func.grad(loss)(params, X, y), problem.learning_rate)
+
+        self.step = torch.compile(step)
+
+    def run(self, n_steps: int) -> None:
+        """Take the steps."""
+        with torch.no_grad():
+            for k in range(n_steps):
+                self.step(self.leaves, self.state, *self.batches[k % len(self.batches)])
+        if self.device == "cuda":
+            torch.cuda.synchronize()
 
 
 class Graphed(Eager):
