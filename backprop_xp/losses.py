@@ -121,6 +121,7 @@ def huber(delta: float = 1.0) -> Loss:
     """
     if not delta > 0:
         raise ValueError(f"huber's delta must be positive, not {delta!r}")
+    delta = float(delta)
 
     def value(P: Array, Y: Array, xp: Any) -> Array:
         size = xp.abs(P - Y)
@@ -147,6 +148,7 @@ def pinball(quantile: float = 0.5) -> Loss:
     """
     if not 0 < quantile < 1:
         raise ValueError(f"pinball's quantile must lie between 0 and 1, not {quantile!r}")
+    quantile = float(quantile)
 
     def value(P: Array, Y: Array, xp: Any) -> Array:
         error = Y - P

@@ -84,6 +84,7 @@ def momentum(learning_rate: LearningRate = 0.1, momentum: float = 0.9) -> Optimi
     momentum : float in [0, 1]
     """
     _in_unit_interval(momentum=momentum, closed=True)
+    momentum = float(momentum)
 
     def rule(w: Array, g: Array, lr: Array, moments: Moments, xp: Any) -> tuple[Array, Moments]:
         m = moments[0] * momentum
@@ -102,6 +103,7 @@ def nesterov(learning_rate: LearningRate = 0.1, momentum: float = 0.9) -> Optimi
     momentum : float in [0, 1]
     """
     _in_unit_interval(momentum=momentum, closed=True)
+    momentum = float(momentum)
 
     def rule(w: Array, g: Array, lr: Array, moments: Moments, xp: Any) -> tuple[Array, Moments]:
         step = g * lr
@@ -125,6 +127,7 @@ def rmsprop(learning_rate: LearningRate = 0.001, decay: float = 0.9, epsilon: fl
     """
     _in_unit_interval(decay=decay)
     _not_negative(epsilon=epsilon)
+    decay, epsilon = float(decay), float(epsilon)
 
     def rule(w: Array, g: Array, lr: Array, moments: Moments, xp: Any) -> tuple[Array, Moments]:
         v = _average(moments[0], g * g, decay)
@@ -170,6 +173,8 @@ def adamw(
     """
     _in_unit_interval(beta_1=beta_1, beta_2=beta_2)
     _not_negative(weight_decay=weight_decay, epsilon=epsilon)
+    # A number of NumPy's, such as np.linspace gives, would make float64 of float32 arrays.
+    weight_decay, beta_1, beta_2, epsilon = map(float, (weight_decay, beta_1, beta_2, epsilon))
     log_1, log_2 = (math.log(beta) if beta else -math.inf for beta in (beta_1, beta_2))
 
     # The state holds m / (1 - beta_1) and v / (1 - beta_2), which take a product less each; root is sqrt(1 - beta_2).
@@ -248,7 +253,7 @@ def _optimizer(
         W = params[0][0]
         xp, like = array_namespace(W), {"dtype": W.dtype, "device": device(W)}
         count = xp.zeros((), dtype=xp.int32, device=device(W))
-        rate = schedule(xp.zeros((), **like), xp) if schedule else xp.asarray(learning_rate, **like)
+        rate = _rate(schedule, xp.zeros((), **like), xp) if schedule else xp.asarray(learning_rate, **like)
         moments = tuple((_zeros(W, n_moments, xp), _zeros(b, n_moments, xp)) for W, b in params)
         return OptimizerState(count, rate, moments)
 
@@ -258,7 +263,7 @@ def _optimizer(
         xp = array_namespace(grads[0][0]) if xp is None else xp
         count, rate, moments = state
         if schedule is not None:
-            rate = schedule(xp.astype(count, rate.dtype), xp)
+            rate = _rate(schedule, xp.astype(count, rate.dtype), xp)
         count = count + 1
         lr = rate if correction is None else rate * correction(xp.astype(count, rate.dtype), xp)
         rates = repeat((lr, lr)) if multipliers is None else [_scaled(lr, pair) for pair in multipliers]
@@ -278,6 +283,12 @@ def _optimizer(
     return Optimizer(init, update, weight_decay, name, tuple(settings.items()))
 
 
+def _rate(schedule: Callable[[Array, Any], Array], count: Array, xp: Any) -> Array:
+    """Return the schedule's rate in the data type of `count`, whatever the numbers are that it was made with."""
+    rate = schedule(count, xp)
+    return rate if rate.dtype == count.dtype else xp.astype(rate, count.dtype)
+
+
 def _zeros(leaf: Array | None, n_moments: int, xp: Any) -> Moments:
     return () if leaf is None else tuple(xp.zeros_like(leaf) for _ in range(n_moments))
 
@@ -285,10 +296,10 @@ def _zeros(leaf: Array | None, n_moments: int, xp: Any) -> Moments:
 def _scaled(lr: Array, factors: tuple[float, float]) -> tuple[Array | None, Array | None]:
     """Return the rates of a layer's two leaves, None for a frozen one."""
     for_W, for_b = factors
-    return lr * for_W if for_W else None, lr * for_b if for_b else None
+    return lr * float(for_W) if for_W else None, lr * float(for_b) if for_b else None
 
 
 def _decayed(params: Params, shrink: Array, multipliers: Multipliers | None) -> Params:
     """Return the parameters with each W less its share of decay, in proportion to its learning rate."""
-    factors = [pair[0] for pair in multipliers] if multipliers else [1.0] * len(params)
+    factors = [float(pair[0]) for pair in multipliers] if multipliers else [1.0] * len(params)
     return tuple((W - W * (shrink * factor), b) for (W, b), factor in zip(params, factors, strict=True))

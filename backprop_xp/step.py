@@ -130,7 +130,7 @@ def make_step(
             if packed:
                 grads = pack(grads, xp)
             if clip_norm is not None:
-                grads = clip(grads, clip_norm, xp)
+                grads = clip(grads, float(clip_norm), xp)
             if through is not None:
                 grads = through(grads)
             params, opt_state = update(grads, opt_state, params, multipliers=multipliers, xp=xp)
@@ -169,6 +169,7 @@ def make_gradient(
         raise InputError(f"l2 must be at least 0, not {l2!r}")
     if not 0 <= dropout < 1:
         raise InputError(f"dropout must be at least 0 and below 1, not {dropout!r}")
+    l2, dropout = float(l2), float(dropout)
     head = loss_head(network, loss) if isinstance(loss, str | Loss) else loss
     masks_of = _masks(network, dropout, seed)
 
@@ -187,7 +188,7 @@ def make_gradient(
         value, delta = head(z, Y, weight, xp)
         grads = back_propagate(network, params, inputs, sources, delta, masks, xp)
         if l2:
-            share = l2 / _total(weight, X, xp) if l2_per_batch else l2
+            share = _per_batch(l2, weight, X, xp) if l2_per_batch else l2
             value, grads = value + 0.5 * share * squared_norm(params, xp), decayed(grads, params, share)
         return value, grads
 
@@ -235,7 +236,7 @@ def _gradient_in_parts(
         total, grads = add_up(summand, n_samples, n_parts)
         value = total if value is None else value
         if l2:
-            share = l2 / _total(weight, X, xp) if l2_per_batch else l2
+            share = _per_batch(l2, weight, X, xp) if l2_per_batch else l2
             value, grads = value + 0.5 * share * squared_norm(params, xp), decayed(grads, params, share)
         return value, grads
 
@@ -327,9 +328,12 @@ def _masks(network: Network, rate: float, seed: int) -> Masks | None:
     return masks
 
 
-def _total(weight: Array | None, X: Array, xp: Any) -> Any:
-    """Return the batch's sum of weights, or number of samples."""
-    return X.shape[-2] if weight is None else xp.sum(weight, axis=-1)
+def _per_batch(l2: float, weight: Array | None, X: Array, xp: Any) -> Any:
+    """Return l2 over the batch's sum of weights, or number of samples; 0 for a batch that has no weight."""
+    if weight is None:
+        return l2 / X.shape[-2]
+    total = xp.sum(weight, axis=-1)
+    return l2 * xp.astype(total > 0.0, total.dtype) / xp.maximum(total, TINY)
 
 
 def loss_head(network: Network, loss: str | Loss) -> Head:
@@ -374,10 +378,7 @@ def loss_head(network: Network, loss: str | Loss) -> Head:
         elif mean:
             scale /= z.shape[-2]
         value = xp.sum(value, axis=(-2, -1))
-        if scale != 1.0:
-            value *= scale
-            delta *= scale
-        return value, delta
+        return (value, delta) if scale == 1.0 else (value * scale, delta * scale)  # delta may be Y, of the user's loss
 
     return head
 

@@ -19,6 +19,7 @@ from backprop_xp.early_stopping import Best
 from backprop_xp.engines.interrupts import deferred_interrupts, terminable
 from backprop_xp.engines.tracing import leaves, of_step
 from backprop_xp.errors import DivergedError, InputError, StopTraining
+from backprop_xp.losses import TINY
 from backprop_xp.metrics import higher_is_better
 from backprop_xp.network import Params
 from backprop_xp.training_data import TrainingData
@@ -164,9 +165,14 @@ class Run:
         try:
             self._take(choice)
         except InputError as error:  # its library is there, and cannot be imported
-            if trainer.engine != "auto":
+            if not self._may_fall_back:
                 raise
             self._take(engines.Choice("eager", str(error)))
+
+    @property
+    def _may_fall_back(self) -> bool:
+        """Whether eager may take an engine's place: it was chosen for the user, and not for its precision."""
+        return self._trainer.engine == "auto" and self._trainer.precision == "float32"
 
     def _take(self, choice: engines.Choice) -> None:
         self._engine = engines.select(
@@ -209,22 +215,31 @@ class Run:
         every = (trainer.checkpoint.every_steps if trainer.checkpoint is not None else None) or n_batches
         while not trainer.stopped and (done := len(self.progress.losses)) < n_batches:
             last = min(n_batches, (done // every + 1) * every)
-            if self._on_batch is not None:
-                self._on_batch.first = done
             try:
-                params, opt_state, losses = self._steps(*_part(self.data, batches, done, last))
+                self._make_part(batches, done, last)
             except StopTraining:  # before the first step: nothing has changed
                 break
-            if self._engine.interrupted:
+            except KeyboardInterrupt:
+                if not len(self.progress.losses):
+                    raise
                 trainer.stopped = trainer.stopped or "interrupted"
-            losses = backends.to_host(losses)
-            if not np.isfinite(losses).all():
-                raise self._diverged(done + int(np.argmin(np.isfinite(losses))) + 1, opt_state)
-            losses = np.append(self.progress.losses, losses)
-            self.progress = self.progress._replace(params=params, opt_state=opt_state, losses=losses)
-            if len(losses) < n_batches:
-                self._keep()
         return n_batches
+
+    def _make_part(self, batches: IndexBatches, done: int, last: int) -> None:
+        """Make the steps from `done` to before `last` of an epoch."""
+        trainer = self._trainer
+        if self._on_batch is not None:
+            self._on_batch.first = done
+        params, opt_state, losses = self._steps(*_part(self.data, batches, done, last))
+        if self._engine.interrupted:
+            trainer.stopped = trainer.stopped or "interrupted"
+        losses = backends.to_host(losses)
+        if not np.isfinite(losses).all():
+            raise self._diverged(done + int(np.argmin(np.isfinite(losses))) + 1, opt_state)
+        losses = np.append(self.progress.losses, losses)
+        self.progress = self.progress._replace(params=params, opt_state=opt_state, losses=losses)
+        if len(losses) < batches.n_batches:
+            self._keep()
 
     def _batches(self) -> IndexBatches:
         """Return the batches of the epoch that comes."""
@@ -240,7 +255,7 @@ class Run:
         try:
             return self._engine.run(*given, weight=data.weight, on_batch=self._on_batch)
         except InputError as error:
-            if self._trainer.engine != "auto" or self._engine.name == "eager":
+            if not self._may_fall_back or self._engine.name == "eager":
                 raise
             self._take(engines.Choice("eager", str(error)))
             return self._engine.run(*given, weight=data.weight, on_batch=self._on_batch)
@@ -267,9 +282,12 @@ class Run:
         if weight is not None and self._trainer.shuffle:
             weight = weight[epoch_order(self._trainer.seed, epoch, self._n_samples)]
         starts = np.arange(0, self._n_samples, self._batch_size)
-        shares = np.diff(np.append(starts, self._n_samples)) if weight is None else np.add.reduceat(weight, starts)
-        shares = shares[: len(losses)].astype(np.float64)
-        return float(losses @ shares / shares.sum())
+        if weight is None:
+            shares = np.diff(starts, append=self._n_samples).astype(np.float64)
+        else:
+            shares = np.add.reduceat(weight, starts, dtype=np.float64)
+        shares = shares[: len(losses)]
+        return float(losses @ shares / max(shares.sum(), TINY))
 
     def _after(self, progress: Progress, record: Record) -> Progress:
         """Return where the run stands after the epoch that was begun."""

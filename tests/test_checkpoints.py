@@ -575,3 +575,26 @@ def test_nothing_is_left_behind_after_an_error(tmp_path):
     if handles:
         assert len(os.listdir("/proc/self/fd")) == handles
     assert all(checkpoints._NAME.fullmatch(name) for name in os.listdir(tmp_path))
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_in_mid_epoch_keeps_the_steps_before_it(tmp_path, monkeypatch):
+    save, saved = checkpoints.Folder.save, []
+
+    def interrupted(folder, progress):
+        saved.append(len(progress.losses))
+        if saved == [2, 4]:
+            signal.raise_signal(signal.SIGINT)
+        save(folder, progress)
+
+    monkeypatch.setattr(checkpoints.Folder, "save", interrupted)
+    run = trainer(bx.Checkpoints(tmp_path, every_steps=2), epochs=1, validation_fraction=0.0)
+    with pytest.warns(UserWarning, match="interrupted"):
+        run.fit(X, y)
+    assert (run.stopped, run.kept_epoch, len(run.history["loss"])) == ("interrupted", 1, 1)
+    monkeypatch.undo()
+    stopped = trainer(epochs=1, validation_fraction=0.0, callbacks=[StopAt(4)])
+    stopped.fit(X, y)
+    assert numbers(run)[0] == numbers(stopped)[0]
+    resumed = trainer(bx.Checkpoints(tmp_path, every_steps=2), epochs=3, validation_fraction=0.0)
+    resumed.fit(X, y, resume=True)
+    assert numbers(resumed) == whole(epochs=3, validation_fraction=0.0)

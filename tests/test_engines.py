@@ -227,3 +227,30 @@ def test_an_engine_chosen_for_the_user_that_cannot_run_the_step_makes_way_for_ea
     monkeypatch.undo()
     with pytest.raises(InputError, match="engine 'jax' cannot compile this step"):
         bx.Trainer(bx.Network((2, 1)), loss, epochs=3, engine="jax").fit(X, Y)
+
+
+def test_whatever_jax_refuses_in_a_step_makes_way_for_eager(monkeypatch):
+    pytest.importorskip("jax")
+
+    def value(P, Y, xp):  # a mask has no shape under a compiler: an IndexError of JAX's
+        error = xp.abs(P - Y)
+        return error / xp.max(error[error > 0])
+
+    monkeypatch.setattr(engines, "choose", lambda engine, work: engines.Choice("jax", "it is faster"))
+    loss = Loss("masked", value, lambda P, Y, xp: xp.sign(P - Y))
+    trainer = bx.Trainer(bx.Network((2, 1)), loss, epochs=1)
+    trainer.fit(np.ones((8, 2), np.float32), np.full((8, 1), 9.0, np.float32))
+    assert trainer.choice.engine == "eager"
+    assert "engine 'jax' cannot compile this step" in trainer.notes[-1]
+
+
+def test_an_engine_chosen_for_its_precision_has_no_other_to_make_way_for():
+    pytest.importorskip("jax")
+
+    def value(P, Y, xp):
+        return (P - Y) ** 2 if float(xp.sum(P)) < 1e9 else P
+
+    loss = Loss("branching", value, lambda P, Y, xp: 2 * (P - Y))
+    trainer = bx.Trainer(bx.Network((2, 1)), loss, epochs=3, backend="jax", precision="bfloat16")
+    with pytest.raises(InputError, match="engine 'jax' cannot compile this step"):
+        trainer.fit(np.ones((8, 2), np.float32), np.ones((8, 1), np.float32))

@@ -849,3 +849,26 @@ def test_callbacks_hear_what_the_engine_says():
     MLPClassifier((13,), max_iter=2, engine="jax", callbacks=[Hearing()]).fit(DIGITS[:, 11:], LABELS)
     assert notes
     assert all(line.startswith("jax: compiled a step of ") for line in notes)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_a_batch_without_any_weight_counts_for_nothing(solver):
+    """As bootstrap counts leave a short last batch, one time in three."""
+    settings = {"solver": solver, "batch_size": 16, "max_iter": 1, "shuffle": False, "momentum": 0.0, "random_state": 0}
+    weight = np.r_[np.ones(16), np.zeros(1)]
+    for model, y in ((MLPClassifier, MALIGNANT), (MLPRegressor, CANCER[:, 0])):
+        both = model(hidden_layer_sizes=(5,), **settings).fit(CANCER[:17], y[:17], weight)
+        alone = model(hidden_layer_sizes=(5,), **settings).fit(CANCER[:16], y[:16], weight[:16])
+        assert np.isfinite(both.loss_)
+        if solver == "sgd":  # adam's moments move on
+            for a, b in zip(both.coefs_ + both.intercepts_, alone.coefs_ + alone.intercepts_, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-12)
+        assert all(np.isfinite(leaf).all() for leaf in both.coefs_ + both.intercepts_)
+
+
+def test_settings_of_numpys_leave_float32_what_it_is():
+    X = DIGITS.astype(np.float32)
+    for solver in ("sgd", "adam"):
+        model = MLPClassifier((8,), solver=solver, momentum=np.float64(0.9), beta_1=np.float64(0.8), max_iter=2,
+                              alpha=np.float64(1e-3), learning_rate_init=np.float64(0.01))  # fmt: skip
+        assert {leaf.dtype for leaf in model.fit(X, LABELS).coefs_} == {np.dtype("float32")}

@@ -163,3 +163,24 @@ def test_adams_first_step_in_float32_is_the_learning_rate(lib):
 def test_settings_out_of_range(make, bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):
         make(**bad)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_numbers_of_numpys_leave_float32_what_it_is(name):
+    """As np.linspace or scipy.stats give them: float32 times one of them is float64."""
+    settings = {"momentum": 0.9, "nesterov": 0.9, "rmsprop": 0.8, "adamw": 0.1}
+    given = [settings[name]] if name in settings else []
+    W, grads = np.ones((2, 3), np.float32), ((np.full((2, 3), 0.3, np.float32), np.full((1, 3), 0.1, np.float32)),)
+    for rate in (lambda number: number(0.02), lambda number: schedules.cosine(number(0.02), 9, number(0.001))):
+        ends = []
+        for number in (float, np.float64):
+            rule = OPTIMIZERS[name](rate(number), *map(number, given))
+            params = ((W, W[:1] * 0),)
+            state = rule.init(params)
+            for _ in range(3):
+                params, state = rule.update(grads, state, params, multipliers=((number(0.5), number(2.0)),))
+            ends.append((params, state.moments, state.learning_rate))
+        moments = [moment for layer in ends[1][1] for of_leaf in layer for moment in of_leaf]
+        numbers = [*(leaf for layer in ends[1][0] for leaf in layer), *moments, ends[1][2]]
+        assert {array.dtype for array in numbers} == {np.dtype("float32")}
+        assert_trees_close(ends[1][0], ends[0][0], rtol=1e-6)

@@ -33,6 +33,7 @@ from backprop_xp.batches import epoch_order
 from backprop_xp.callbacks import Callback, JsonLines
 from backprop_xp.checkpoints import Progress
 from backprop_xp.errors import StopTraining
+from backprop_xp.losses import Loss, huber, pinball
 from backprop_xp.metrics import METRICS
 from backprop_xp.training_run import Run
 
@@ -561,6 +562,51 @@ def test_ctrl_c_between_the_steps_and_the_record_keeps_them_together(monkeypatch
         trainer = trained(metrics=(metric,))
     assert trainer.kept_epoch == len(trainer.history["loss"]) == 2
     assert_trees_close(trainer.params, trained(epochs=2).params, rtol=0)
+
+
+def test_settings_may_be_numbers_of_numpys():
+    """A search over np.logspace trains in float32, and to the same numbers."""
+    X, y = iris("float32")
+
+    def run(number, loss):
+        return trained(
+            Network((4, 8, 1)), X, y.astype(np.float32), loss=loss(number(0.4)), dtype="float32", l2=number(1e-3),
+            dropout=number(0.2), clip_norm=number(0.5), optimizer=adam(number(0.01), number(0.8)),
+        )  # fmt: skip
+
+    for loss in (huber, pinball):
+        plain, numpys = run(float, loss), run(np.float64, loss)
+        assert {leaf.dtype for layer in numpys.params for leaf in layer} == {np.dtype("float32")}
+        np.testing.assert_array_equal(numpys.history["loss"], plain.history["loss"])
+        assert_trees_close(numpys.params, plain.params, rtol=0)
+
+
+def test_a_loss_whose_gradient_is_the_target_leaves_it_as_it_is():
+    X, y = np.ones((8, 2), np.float32), np.arange(8, dtype=np.float32)
+    linear = Loss("linear", lambda P, Y, xp: P * Y, lambda P, Y, xp: Y)
+    trainer = Trainer(Network((2, 1)), linear, sgd(0.1), epochs=3, batch_size=8, initializer="zeros", engine="eager")
+    trainer.fit(X, y)
+    np.testing.assert_array_equal(y, np.arange(8))
+    np.testing.assert_allclose(trainer.params[0][0], -0.1 * 3 * 3.5, rtol=1e-6)  # dW is the mean of y in every step
+
+
+def test_the_loss_of_steps_without_weight_is_no_nan():
+    class StopsAtOnce(Callback):
+        paced = False
+
+        def on_batch_end(self, batch, loss):
+            if batch == 1:
+                raise StopTraining("two steps")
+
+    weight = np.r_[np.zeros(64), np.ones(86)]
+    trainer = trained(shuffle=False, sample_weight=weight, batch_size=32, callbacks=[StopsAtOnce()])
+    assert trainer.history["loss"].tolist() == [0.0]
+
+
+def test_weights_in_half_precision_add_up_in_double():
+    weight = np.full(150, 60_000, np.float16)
+    with_weight = trained(sample_weight=weight, epochs=2)
+    np.testing.assert_allclose(with_weight.history["loss"], trained(epochs=2).history["loss"], rtol=1e-6)
 
 
 def test_every_callback_is_told_of_the_end_though_one_fails():

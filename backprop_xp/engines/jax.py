@@ -280,7 +280,9 @@ class Jax:
     ) -> tuple[Program, bool]:
         try:
             traced = program.trace(*arguments)
-        except (TypeError, jax.errors.JAXTypeError) as error:
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # whatever the step's own functions raise of what has no values
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(f"engine 'jax' cannot compile this step ({reason}): use engine 'eager'") from error
         key = traced.lower().as_text(), self._device, self._donates

@@ -85,7 +85,7 @@ def head(loss: str, network: Network, epsilon: float, *, divided: bool) -> Head:
         value, delta = pointwise(z, Y, epsilon, network, xp)
         total = z.shape[-2]
         if weight is not None:
-            value, total = value * weight[:, None], xp.sum(weight, axis=0)
+            value, total = value * weight[:, None], xp.maximum(xp.sum(weight, axis=0), TINY)
             delta = xp.astype(delta * weight[:, None], delta.dtype)
         if divided:
             return xp.sum(value, axis=(-2, -1)) / (total * n_averaged), delta / total
