@@ -269,6 +269,25 @@ def test_what_was_compiled_is_kept_and_told_of():
     compared((step, params, opt_state, X[::-1], Y), 1, 1e-12, atol=1e-14)  # not row by row in memory: copied once
 
 
+def test_parts_of_an_epoch_that_take_turns_are_captured_once():
+    """As between checkpoints: so many steps, again, and what is left of the epoch."""
+
+    def parts(engine):
+        step, params, opt_state, X, Y = problem()
+        losses = []
+        for epoch in range(3):
+            order = epoch_order(0, epoch, N)
+            for rows in (order[:16], order[16:32], order[32:]):
+                part = IndexBatches(rows, len(rows), 8)
+                params, opt_state, of_part = engine.run(step, params, opt_state, X, Y, part)
+                losses.append(of_part)
+        return params, tuple(opt_state), losses
+
+    said = []
+    assert_trees_close(parts(CudaGraph(said.append, device=CpuDevice())), parts(Eager()), 1e-10)
+    assert len(said) == 2
+
+
 def test_arrays_and_settings_that_it_does_not_take(monkeypatch):
     step, params, opt_state, X, Y = problem()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())

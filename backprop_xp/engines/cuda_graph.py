@@ -21,6 +21,8 @@ from backprop_xp.errors import InputError, lookup
 
 Array = Any
 
+_KEPT = 2  # epochs, each with memory of its own: the parts between checkpoints, and an epoch's last
+
 
 class CudaGraph:
     """Runs epochs as replays of captured steps; nothing is read by the host on the way.
@@ -60,6 +62,7 @@ class CudaGraph:
         self._say, self._precision, self._device = say, precision, device
         self._kernels: dict[str, Callable[[str], Any]] = {}
         self._given: tuple[Any, ...] = ()
+        self._captured: dict[Any, Epochs | None] = {}  # of what was given, by its forms; None runs eagerly
         self._epochs: Epochs | None = None
         self._eager, self._explained = Eager(), False
 
@@ -108,12 +111,16 @@ class CudaGraph:
     def _prepare(self, device: Device, step: Callable[..., Any], state: Any, data: Any, batches: IndexBatches) -> None:
         """Capture the step, unless that was done, or tried, for the same step, data and forms."""
         order = None if batches.order is None else batches.order.dtype
-        forms = [(x.shape, x.dtype) for x in leaves(state)], order, batches.n_samples, batches.batch_size
-        given = (step, *data, forms)
-        same = len(given) == len(self._given) and all(x is y for x, y in zip(given[:-1], self._given[:-1], strict=True))
-        if same and forms == self._given[-1]:
+        forms = tuple((x.shape, x.dtype) for x in leaves(state)), order, batches.n_samples, batches.batch_size
+        given = (step, *data)
+        if [*map(id, given)] != [*map(id, self._given)]:
+            self._captured, self._given = {}, given
+        if forms in self._captured:
+            self._epochs = self._captured[forms]
             return
-        self._given, self._epochs = (), None
+        self._epochs = None
+        if len(self._captured) >= _KEPT:
+            del self._captured[next(iter(self._captured))]
         begun, before = time.perf_counter(), self.n_compiled
         try:
             self._epochs = Epochs(device, partial(self._compiled, device), step, state, data, batches)
@@ -126,7 +133,7 @@ class CudaGraph:
         else:
             n = self.n_compiled - before
             self._say(f"cuda_graph: {n} sets of kernels compiled and captured in {time.perf_counter() - begun:.2f} s")
-        self._given = given
+        self._captured[forms] = self._epochs
 
     def _compiled(self, device: Device, text: str) -> Callable[[str], Any]:
         if text not in self._kernels:
