@@ -329,7 +329,7 @@ class Run:
         result = self._result
         if self._trainer.patience is not None and result.best.epoch:
             return result.best.params, result.best.epoch
-        return result.params, result.epoch
+        return result.params, result.epoch + bool(len(result.losses))  # resumed in mid-epoch, and ended before its end
 
     @contextmanager
     def _announced(self) -> Iterator[None]:

@@ -598,3 +598,14 @@ def test_ctrl_c_while_a_checkpoint_is_written_in_mid_epoch_keeps_the_steps_befor
     resumed = trainer(bx.Checkpoints(tmp_path, every_steps=2), epochs=3, validation_fraction=0.0)
     resumed.fit(X, y, resume=True)
     assert numbers(resumed) == whole(epochs=3, validation_fraction=0.0)
+
+
+def test_a_run_resumed_in_mid_epoch_that_makes_no_step_keeps_that_epoch(tmp_path):
+    folder = bx.Checkpoints(tmp_path, every_steps=2)
+    trainer(folder, patience=None, epochs=2, callbacks=[StopAt(7)]).fit(X, y)  # five steps an epoch
+    run = trainer(folder, patience=None, epochs=1)
+    run.fit(X, y, resume=True)
+    assert (run.kept_epoch, len(run.history["loss"])) == (2, 1)
+    whole_epoch = trainer(patience=None, epochs=1)
+    whole_epoch.fit(X, y)
+    assert numbers(run)[0] != numbers(whole_epoch)[0]
