@@ -91,7 +91,8 @@ class JsonLines(Callback):
     Parameters
     ----------
     path : path
-        Written anew, or continued by a run that was resumed; each line is flushed, so the file can be followed.
+        Written anew by each fit, or continued by a run that was resumed; each line is flushed, so the file can be
+        followed.
     header : dict, optional
         What the first line says.
     """
@@ -121,6 +122,7 @@ class JsonLines(Callback):
         self._write({"event": "end", "time": time.time(), "stopped": trainer.stopped})
         if self._file is not None:
             self._file.close()
+        self._file = None  # an open file could not be copied or pickled
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is None or self._file.closed:

@@ -17,17 +17,16 @@ class Metric(NamedTuple):
     higher_is_better: bool
 
 
-def accuracy(P: Array, Y: Array, xp: Any, weight: Array | None = None) -> Array:
-    """Share of samples predicted right: the largest output against the label, or every output on its side of 1/2.
+def accuracy(P: Array, Y: Array, xp: Any) -> Array:
+    """Share of samples predicted `right`."""
+    return xp.mean(xp.astype(right(P, Y, xp), P.dtype))
 
-    With `weight` (n_samples,) a sample counts by its weight.
-    """
+
+def right(P: Array, Y: Array, xp: Any) -> Array:
+    """Tell of each sample, (n_samples,), whether the largest output is the label's, or every one on its side of 1/2."""
     if Y.ndim == 1:
-        right = xp.astype(xp.argmax(P, axis=-1), Y.dtype) == Y
-    else:
-        right = xp.all((P > 0.5) == (Y > 0.5), axis=-1)
-    right = xp.astype(right, P.dtype)
-    return xp.mean(right) if weight is None else xp.sum(right * weight) / xp.sum(weight)
+        return xp.astype(xp.argmax(P, axis=-1), Y.dtype) == Y
+    return xp.all((P > 0.5) == (Y > 0.5), axis=-1)
 
 
 def mse(P: Array, Y: Array, xp: Any) -> Array:

@@ -333,7 +333,12 @@ def _per_batch(l2: float, weight: Array | None, X: Array, xp: Any) -> Any:
     if weight is None:
         return l2 / X.shape[-2]
     total = xp.sum(weight, axis=-1)
-    return l2 * xp.astype(total > 0.0, total.dtype) / xp.maximum(total, TINY)
+    return l2 * xp.astype(total != 0.0, total.dtype) / divisor(total, xp)
+
+
+def divisor(total: Array, xp: Any) -> Array:
+    """Return the sum of weights, or 1 in place of 0, so that a batch without any weight counts for nothing."""
+    return total + xp.astype(total == 0.0, total.dtype)
 
 
 def loss_head(network: Network, loss: str | Loss) -> Head:

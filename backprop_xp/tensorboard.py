@@ -28,12 +28,7 @@ class TensorBoard(Callback):
         self._folder = Path(folder)
         self._writers: dict[str, Any] = {}
         self._full = False
-        try:
-            from tensorboard.compat.proto import event_pb2, summary_pb2
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
-        except ImportError:
-            raise InputError("events for TensorBoard need it: pip install 'backprop-xp[tensorboard]'") from None
-        self._writer, self._events, self._summary = EventFileWriter, event_pb2, summary_pb2.Summary
+        _library()
 
     def on_train_begin(self, trainer: Any) -> None:
         """Find out whether the folder can be written."""
@@ -61,18 +56,20 @@ class TensorBoard(Callback):
         self._writers = {}
 
     def _open(self, part: str, epoch: int) -> None:
-        writer = self._writers[part] = self._writer(str(self._folder / part), flush_secs=5)
+        make, events, _ = _library()
+        writer = self._writers[part] = make(str(self._folder / part), flush_secs=5)
         # What an earlier run wrote of these epochs shall not be shown beside them.
-        log = self._events.SessionLog(status=self._events.SessionLog.START)
-        writer.add_event(self._events.Event(wall_time=time.time(), step=epoch, session_log=log))
+        log = events.SessionLog(status=events.SessionLog.START)
+        writer.add_event(events.Event(wall_time=time.time(), step=epoch, session_log=log))
 
     def _write(self, part: str, epoch: int, figures: dict[str, float]) -> None:
         if self._full:
             return
         if part not in self._writers:
             self._attempt(lambda: self._open(part, epoch))
-        values = [self._summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
-        event = self._events.Event(wall_time=time.time(), step=epoch, summary=self._summary(value=values))
+        _, events, summary = _library()
+        values = [summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
+        event = events.Event(wall_time=time.time(), step=epoch, summary=summary(value=values))
         if not self._full:
             self._attempt(lambda: self._writers[part].add_event(event))
 
@@ -83,3 +80,13 @@ class TensorBoard(Callback):
         except OSError as error:
             warnings.warn(f"the events in {str(self._folder)!r} end here: {error.strerror}", stacklevel=2)
             self._writers, self._full = {}, True
+
+
+def _library() -> tuple[Any, Any, Any]:
+    """Return TensorBoard's writer, events and summary; a callback that held its modules could not be copied."""
+    try:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except ImportError:
+        raise InputError("events for TensorBoard need it: pip install 'backprop-xp[tensorboard]'") from None
+    return EventFileWriter, event_pb2, summary_pb2.Summary

@@ -872,3 +872,143 @@ def test_settings_of_numpys_leave_float32_what_it_is():
         model = MLPClassifier((8,), solver=solver, momentum=np.float64(0.9), beta_1=np.float64(0.8), max_iter=2,
                               alpha=np.float64(1e-3), learning_rate_init=np.float64(0.01))  # fmt: skip
         assert {leaf.dtype for leaf in model.fit(X, LABELS).coefs_} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_negative_weights_are_taken_as_scikit_learn_takes_them(solver):
+    """As physicists weigh events: the sum of a batch may be below 0."""
+    weight = np.random.default_rng(0).normal(-0.3, 1.0, len(CANCER))
+    settings = {"solver": solver, "max_iter": 5, "batch_size": 64, "learning_rate_init": 1e-4, "random_state": 0}
+    ours, other = (
+        model(hidden_layer_sizes=(5,), **settings).fit(CANCER, MALIGNANT, weight)
+        for model in (MLPClassifier, theirs.MLPClassifier)
+    )
+    for a, b in zip(ours.coefs_, other.coefs_, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_classes_may_be_named_again_beside_labels_on_a_device():
+    strict = pytest.importorskip("array_api_strict")
+    there = strict.Device("device1")
+    X, y = (strict.asarray(array, device=there) for array in (CANCER, MALIGNANT))
+    model = MLPClassifier((4,))
+    for _ in range(2):
+        model.partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="not the same as on last call to partial_fit"):
+        model.partial_fit(X, y, classes=[0, 1, 2])
+
+
+def test_lbfgs_of_float32_rows_predicts_where_float32_is_all_there_is():
+    pytest.importorskip("jax")
+    code = """
+import numpy as np
+from backprop_xp import MLPClassifier
+X, y = np.random.default_rng(0).normal(size=(60, 3)).astype("f4"), np.arange(60) % 2
+model = MLPClassifier((4,), solver="lbfgs", backend="jax", max_iter=3).fit(X, y)
+print(model.predict(X).shape, model.coefs_[0].dtype)
+"""
+    environment = {**os.environ, "JAX_ENABLE_X64": "0", "PYTHONWARNINGS": "ignore"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert ran.stdout.split("\n")[0] == "(60,) float32", ran.stderr
+
+
+def test_partial_fit_after_a_planned_rate_begins_another_optimizer():
+    model = MLPClassifier((8,), learning_rate="cosine", max_iter=3, random_state=0).fit(DIGITS, LABELS)
+    before = model.set_params(learning_rate="constant").coefs_[0].copy()
+    model.partial_fit(DIGITS, LABELS)
+    assert not np.array_equal(model.coefs_[0], before)
+
+
+def test_a_fit_that_is_refused_leaves_no_optimizer_of_another_rule():
+    model = MLPClassifier((8,), solver="sgd", max_iter=2, random_state=0).fit(DIGITS, LABELS)
+    with pytest.raises(ValueError, match="typo"):
+        model.set_params(solver="adam", scoring="typo").fit(DIGITS, LABELS)
+    model.set_params(scoring=None).partial_fit(DIGITS, LABELS)
+    assert np.isfinite(model.coefs_[0]).all()
+
+
+def test_held_out_rows_without_weight_are_refused_as_by_scikit_learn():
+    weight = np.r_[np.ones(10), np.zeros(30)]
+
+    def refused(model, seed):
+        try:
+            model((4,), early_stopping=True, max_iter=2, random_state=seed).fit(DIGITS[:40], LABELS[:40] > 4, weight)
+        except ValueError as error:
+            return "at least one non-zero number" in str(error)
+        return None
+
+    found = [refused(MLPClassifier, seed) for seed in range(12)]
+    assert found == [refused(theirs.MLPClassifier, seed) for seed in range(12)]
+    assert True in found
+    assert None in found
+
+
+def test_ctrl_c_ends_lbfgs_with_its_last_iteration(monkeypatch):
+    from backprop_xp.estimators.lbfgs import Objective
+
+    evaluated, calls = Objective.__call__, []
+
+    def interrupted(self, x):
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return evaluated(self, x)
+
+    monkeypatch.setattr(Objective, "__call__", interrupted)
+    model = MLPClassifier((8,), solver="lbfgs", random_state=0)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(DIGITS, LABELS)
+    monkeypatch.undo()
+    stopped = MLPClassifier((8,), solver="lbfgs", random_state=0, max_iter=model.n_iter_).fit(DIGITS, LABELS)
+    assert 5 < model.n_iter_ < 20
+    assert model.loss_ == pytest.approx(stopped.loss_)
+    np.testing.assert_array_equal(model.coefs_[0], stopped.coefs_[0])
+
+
+def test_each_warm_start_draws_masks_of_its_own():
+    model = MLPClassifier((8,), dropout=0.5, warm_start=True, max_iter=1, random_state=0)
+    seeds = [model.fit(DIGITS, LABELS)._dropout_seed for _ in range(3)]
+    assert len(set(seeds)) == 3
+    model.partial_fit(DIGITS, LABELS)
+    assert model._dropout_seed == seeds[-1]  # whose steps are counted on
+
+
+def test_the_score_of_early_stopping_is_a_count_of_rows():
+    """A mean in float32 of 851 right ones of 1,000 is another number, and stops at other epochs."""
+    X = np.repeat(DIGITS, 4, axis=0).astype(np.float32)[:1111]
+    y = np.random.default_rng(0).integers(0, 2, 1111)
+    settings = {"early_stopping": True, "max_iter": 4, "validation_fraction": 0.9, "random_state": 0}
+    ours, other = (
+        model(hidden_layer_sizes=(4,), **settings).fit(X, y) for model in (MLPClassifier, theirs.MLPClassifier)
+    )
+    assert all((score * 1000).is_integer() for score in ours.validation_scores_)
+    np.testing.assert_allclose(ours.validation_scores_, other.validation_scores_, rtol=0, atol=0.003)
+
+
+def test_estimators_that_wrote_logs_can_be_cloned_and_pickled(tmp_path):
+    from backprop_xp.callbacks import JsonLines
+
+    callbacks = [JsonLines(tmp_path / "log.jsonl")]
+    with contextlib.suppress(InputError):
+        callbacks.append(bx.TensorBoard(tmp_path / "events"))
+    model = clone(MLPClassifier((4,), max_iter=2, callbacks=callbacks)).fit(DIGITS, LABELS)
+    again = pickle.loads(pickle.dumps(clone(model).fit(DIGITS, LABELS)))
+    assert again.fit(DIGITS, LABELS).n_iter_ == 2
+
+
+@pytest.mark.parametrize(
+    "settings", [{"device": "cuda", "engine": "cuda_graph"}, {"backend": "cupy"}, {"device": "cuda"}]
+)
+def test_pickles_of_a_machine_with_more_predict_on_the_cpu(settings, monkeypatch):
+    def select(device, backend=None, dtype="float32"):
+        if device != "cpu" or backend not in (None, "numpy"):
+            raise InputError(f"no {device} here")
+        return chosen(device, backend, dtype)
+
+    model = MLPClassifier((4,), max_iter=2, random_state=0).fit(DIGITS, LABELS)
+    expected, chosen = model.predict(DIGITS), backends.select
+    state = pickle.dumps(model.set_params(**settings))
+    monkeypatch.setattr(backends, "select", select)
+    with pytest.warns(UserWarning, match="computes on the CPU from now on"):
+        again = pickle.loads(state)
+    np.testing.assert_array_equal(again.predict(DIGITS), expected)

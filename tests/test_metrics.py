@@ -13,14 +13,11 @@ P, Y, WEIGHT = RNG.uniform(size=(40, 3)), RNG.uniform(size=(40, 3)).round(), RNG
 LABELS = RNG.integers(0, 3, 40)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_accuracy(lib, weighted):
-    weight = WEIGHT if weighted else None
-    given = None if weight is None else lib.array(weight)
-    of_labels = metrics.accuracy(lib.array(P), lib.array(LABELS, "int32"), lib.xp, given)
-    assert float(lib.host(of_labels)) == pytest.approx(accuracy_score(LABELS, P.argmax(axis=1), sample_weight=weight))
-    of_several = metrics.accuracy(lib.array(P), lib.array(Y), lib.xp, given)
-    assert float(lib.host(of_several)) == pytest.approx(accuracy_score(Y > 0.5, P > 0.5, sample_weight=weight))
+def test_accuracy(lib):
+    of_labels = metrics.accuracy(lib.array(P), lib.array(LABELS, "int32"), lib.xp)
+    assert float(lib.host(of_labels)) == pytest.approx(accuracy_score(LABELS, P.argmax(axis=1)))
+    of_several = metrics.accuracy(lib.array(P), lib.array(Y), lib.xp)
+    assert float(lib.host(of_several)) == pytest.approx(accuracy_score(Y > 0.5, P > 0.5))
 
 
 @pytest.mark.parametrize("weighted", [False, True])

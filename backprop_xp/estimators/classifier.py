@@ -210,7 +210,13 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         self._check_schedule()
         if classes is not None:
             classes = backends.to_host(classes)
-        if _check_partial_fit_first_call(self, classes):
+        if hasattr(self, "classes_"):
+            known = backends.to_host(self.classes_)  # scikit-learn's check takes a device's for others
+            if classes is not None and not np.array_equal(known, unique_labels(classes)):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
+                )
+        elif _check_partial_fit_first_call(self, classes):
             self._label_binarizer = self._labels_of(y, classes)
             self.classes_ = self._label_binarizer.classes_
         return self._fit(X, y, sample_weight, incremental=True)
@@ -353,12 +359,15 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
             raise ValueError(f"class_weight names {sorted(unknown, key=str)}, but the classes are {classes.tolist()}")
         return np.array([float(self.class_weight.get(label, 1.0)) for label in classes.tolist()])
 
-    def _score_outputs(self, P: Array, Y: Array, weight: Array, xp: Any) -> Array:
+    def _score_outputs(self, P: Array, Y: Array, weight: Array, xp: Any) -> float:
         if Y.shape[1] > 1 and self.out_activation_ == "softmax":
             Y = xp.argmax(Y, axis=-1)
         if self.classes_.shape[0] == 1:  # which is predicted whatever P is
             P = xp.zeros_like(P)
-        return metrics.accuracy(P, Y, xp, weight)
+        right = metrics.right(P, Y, xp)
+        if weight is None:  # counted, as scikit-learn does: a mean in float32 has roundings that stopping would see
+            return float(xp.sum(xp.astype(right, xp.int32))) / int(right.shape[0])
+        return float(np.average(backends.to_host(right), weights=backends.to_host(weight)))
 
     def __sklearn_tags__(self) -> Any:
         """Return what the estimator can do, for scikit-learn."""

@@ -85,8 +85,9 @@ class Objective:
 
     def params(self, x: Vector, *, on_host: bool = False) -> Params:
         """Return the vector as parameters, on the device or as it is."""
-        on_host = on_host or self._place.name == "numpy"
-        row = x[None, :] if on_host else backends.to_device(x[None, :], self._place, self._dtype)
+        row: Array = x[None, :]
+        if self._place.name != "numpy":  # there it stays in float64, as scikit-learn's
+            row = row.astype(self._dtype) if on_host else backends.to_device(row, self._place, self._dtype)
         return self._unpack(((row, None),), namespaces.namespace_of(row))
 
     def __call__(self, x: Vector) -> tuple[float, Vector]:
@@ -123,22 +124,29 @@ def minimise(
     -----
     ConvergenceWarning
         If it ended for another reason than convergence.
+    UserWarning
+        If Ctrl-C ended it: what comes back is the last iteration's.
     """
-    n_iter = 0
+    n_iter, last = 0, packing.pack(params)[0][0][0]
 
-    def tell(intermediate_result: scipy.optimize.OptimizeResult) -> None:
-        nonlocal n_iter
-        n_iter += 1
-        print(f"Iteration {n_iter}, loss = {intermediate_result.fun:.8f}")
+    def accepted(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+        nonlocal n_iter, last
+        n_iter, last = n_iter + 1, intermediate_result.x.copy()
+        if verbose:
+            print(f"Iteration {n_iter}, loss = {intermediate_result.fun:.8f}")
 
-    result = scipy.optimize.minimize(
-        objective,
-        packing.pack(params)[0][0][0],
-        method="L-BFGS-B",
-        jac=True,
-        callback=tell if verbose else None,
-        options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
-    )
+    try:
+        result = scipy.optimize.minimize(
+            objective,
+            last,
+            method="L-BFGS-B",
+            jac=True,
+            callback=accepted,
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+        )
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=4)
+        return last, np.float64(objective(last)[0]), n_iter
     if result.status != 0:
         warnings.warn(
             f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): {result.message}. "

@@ -10,7 +10,7 @@ from typing import Any
 from backprop_xp.activations import softmax
 from backprop_xp.losses import LOSSES, TINY
 from backprop_xp.network import Network
-from backprop_xp.step import Head, loss_head
+from backprop_xp.step import Head, divisor, loss_head
 
 Array = Any
 
@@ -85,7 +85,7 @@ def head(loss: str, network: Network, epsilon: float, *, divided: bool) -> Head:
         value, delta = pointwise(z, Y, epsilon, network, xp)
         total = z.shape[-2]
         if weight is not None:
-            value, total = value * weight[:, None], xp.maximum(xp.sum(weight, axis=0), TINY)
+            value, total = value * weight[:, None], divisor(xp.sum(weight, axis=0), xp)
             delta = xp.astype(delta * weight[:, None], delta.dtype)
         if divided:
             return xp.sum(value, axis=(-2, -1)) / (total * n_averaged), delta / total

@@ -133,8 +133,12 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r}: `coefs_` have {len(self.coefs_)} layers")
         if first:
             self._initialize((X.shape[1], *hidden, self.n_outputs_), generator, dtype)
+        if not incremental:
+            self.__dict__.pop("_optimizer", None)  # whose state is of the fit before
         if self.dropout and (first or not self._dropout_seed):
             self._dropout_seed = int(generator.randint(1, 2**31 - 1))
+        elif not incremental:
+            self._dropout_seed += 1  # a warm start counts its steps anew, and would see the same masks
         data = TrainingData(X, Y, self._with_class_weight(Y, weight))
         if self.solver == "lbfgs":
             self._fit_lbfgs(data, place, validation)
@@ -148,11 +152,16 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _check_schedule(self) -> None:
-        """Raise if the learning rate is planned over a whole fit, of which `partial_fit` knows nothing."""
+        """Raise if the learning rate is planned over a whole fit, of which `partial_fit` knows nothing.
+
+        The optimizer of a fit that was planned so is at its plan's end: another begins.
+        """
         if self.learning_rate in SCHEDULES:
             raise ValueError(
                 f"learning_rate={self.learning_rate!r} is not for partial_fit: give a function of the update"
             )
+        if getattr(self, "_optimizer_settings", {}).get("learning_rate") in SCHEDULES:
+            self.__dict__.pop("_optimizer", None)
 
     def _hidden_widths(self) -> list[int]:
         sizes = self.hidden_layer_sizes
@@ -220,6 +229,10 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         elif self.early_stopping:
             stratify = is_classifier(self) and self.n_outputs_ == 1
             data, rows = split(data, self.validation_fraction, stratify, generator)
+            if rows.weight is not None and not np.any(backends.to_host(rows.weight)):
+                raise ValueError(
+                    "Sample weights must contain at least one non-zero number: the rows held out have none."
+                )
         held = None
         if rows is not None:
             held = Held(inputs.moved(rows, place, dtype), rows.X, self._decoded_targets(rows.Y), rows.weight)
@@ -294,12 +307,13 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         if "coefs_" in state:
             state.setdefault("validation_loss_curve_", [])
         super().__setstate__(state)
-        if state["device"] is not None and "coefs_" in state:  # one that has not been fitted is yet to be refused
+        told = state["device"] is not None or state["backend"] is not None
+        if told and "coefs_" in state:  # one that has not been fitted is yet to be refused
             try:
-                backends.select(state["device"], state["backend"])
+                inputs.place_of(self, np.empty((1, 1)), _dtype_of(self.coefs_[0]))
             except InputError as error:
                 warnings.warn(f"{error}; this estimator computes on the CPU from now on", stacklevel=2)
-                self.device = self.backend = None
+                self.device, self.backend, self.engine = None, None, "auto"
 
     def __sklearn_tags__(self) -> Any:
         """Return what the estimator can do, for scikit-learn."""
