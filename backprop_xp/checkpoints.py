@@ -21,7 +21,7 @@ from backprop_xp.callbacks import Record
 from backprop_xp.early_stopping import Best
 from backprop_xp.engines.tracing import leaves, rebuilt
 from backprop_xp.errors import InputError, check_integer
-from backprop_xp.files import temporary, write_whole
+from backprop_xp.files import temporary, user_path, write_whole
 from backprop_xp.network import Params
 from backprop_xp.tensor_files import Arrays, DamagedError, packed, unpacked
 
@@ -105,7 +105,7 @@ class Checkpoints:
         InputError
             If it is no folder, or another run writes to it.
         """
-        path = Path(self.folder).expanduser()
+        path = user_path(self.folder)
         try:
             path.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDONLY) if os.name == "posix" else None

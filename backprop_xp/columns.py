@@ -18,7 +18,7 @@ _MAX_CATEGORIES = 100
 _MIN_SHARE = 0.001  # of the rows, for a category to be kept
 _IDENTIFIER_SHARE, _IDENTIFIER_ROWS = 0.95, 20  # more distinct texts than this, in more rows, cannot be learned from
 ELEMENTS_AT_ONCE = 4_000_000  # float64 elements of a temporary array: 32 MB
-_DAY = 86_400.0
+_HOUR, _DAY = 3_600_000_000, 86_400_000_000  # microseconds
 _MONDAY = 3  # 1970-01-01 was a Thursday
 _FEW = 10  # different values, which may well be categories, whatever they look like
 _SIGNS = re.compile(r"[$€£¥%,'\s]")
@@ -90,6 +90,8 @@ class Column:
 
     def write(self, values: Any, out: Array) -> None:
         """Fill `out` (n_samples, n_features of this column), zeros at first, from an Arrow column."""
+        if values.null_count == len(values):  # its type then says nothing
+            values = arrow().chunked_array([arrow().nulls(len(values))])
         if self.kind == "text":
             codes, missing = self._codes(values)
             if self.missing:
@@ -127,7 +129,7 @@ class Column:
         read = _floats if self.kind == "number" else _dates
         known = values.drop_null().unique()
         bad = (known[i] for i in range(len(known)) if read(known.slice(i, 1)) is None)
-        return next(bad, known[0]).as_py()
+        return as_python(next(bad, known[0]))
 
 
 def fit_column(name: str, values: Any) -> Column:
@@ -160,16 +162,21 @@ def fit_column(name: str, values: Any) -> Column:
 
 def _fit_text(name: str, values: Any) -> Column:
     texts = _texts(name, values)
-    counts = {each["values"]: each["counts"] for each in texts.drop_null().value_counts().to_pylist()}
+    try:
+        counts = {each["values"]: each["counts"] for each in texts.drop_null().value_counts().to_pylist()}
+    except UnicodeDecodeError:
+        raise InputError(
+            f"column {name!r} holds text that is not UTF-8: write it as UTF-8, or drop it with --drop {name!r}"
+        ) from None
     n_present = len(texts) - texts.null_count
     if n_present > _IDENTIFIER_ROWS and len(counts) > _IDENTIFIER_SHARE * n_present:
         strays = [text for text in counts if not is_number(text)]
-        if len(strays) < 0.1 * len(counts):
+        if strays and len(strays) < 0.1 * len(counts):
             raise InputError(
                 f"column {name!r} holds numbers but for {len(strays)} texts such as {strays[0]!r}: mend them, leave "
                 f"them empty (missing), or drop the column with --drop {name!r}"
             )
-        way = way_to_write(counts)
+        way = way_to_write(counts) if strays else _as_numbers(counts)
         raise InputError(
             f"column {name!r} has {len(counts)} different texts in {n_present} rows, nothing can be learned from it: "
             f"{way + ', or ' if way else ''}drop it with --drop {name!r}"
@@ -185,12 +192,17 @@ def misread(column: Column) -> str | None:
         return None
     strays = [text for text in column.categories if not is_number(text)]
     if not strays:
-        way: str | None = "give it as numbers, not as texts"
+        way: str | None = _as_numbers(column.categories)
     elif len(strays) < 0.1 * len(column.categories):
         way = f"leave empty what is none, such as {strays[0]!r}"
     else:
         way = way_to_write(column.categories)
     return way and f"column {column.name!r} is learned as text, one-hot; to have it as a quantity, {way}"
+
+
+def _as_numbers(texts: Collection[str]) -> str:
+    commas = " (if numbers in a file parted by ';' have decimal commas, all must)"
+    return f"give it as numbers, not as texts{commas if any('.' in text for text in texts) else ''}"
 
 
 def way_to_write(texts: Collection[str]) -> str | None:
@@ -213,6 +225,19 @@ def is_number(text: str) -> bool:
     return True
 
 
+def as_python(cell: Any) -> Any:
+    """Return an Arrow cell as Python has it, or as text if Python cannot: a year 20000, a nanosecond, bad UTF-8."""
+    pa = arrow()
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return cell.cast(pa.string()).as_buffer().to_pybytes().decode(errors="replace")
+    except pa.ArrowException:  # a time zone that is not known here
+        return f"<{cell.type}>"
+
+
 def _kind(name: str, type_: Any) -> str:
     types = arrow("pyarrow.types")
     if types.is_null(type_):
@@ -224,7 +249,10 @@ def _kind(name: str, type_: Any) -> str:
         return "number"
     if any(getattr(types, f"is_{each}")(type_) for each in ("string", "large_string", "string_view", "dictionary")):
         return "text"
-    raise InputError(f"column {name!r} holds {type_}, which cannot be made a feature: drop it with --drop {name!r}")
+    raise InputError(
+        f"column {name!r} holds {type_}, which cannot be made a feature: give it as numbers or text (UTF-8), "
+        f"or drop it with --drop {name!r}"
+    )
 
 
 def _floats(values: Any) -> Array | None:
@@ -251,10 +279,11 @@ def _dates(values: Any) -> Array | None:
         stamps = _first_cast(values, (pa.timestamp("us"), pa.timestamp("us", "UTC")))
     if stamps is None:
         return None
-    micro = stamps.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    days = micro / (_DAY * 1e6)
-    whole = np.floor(days)
-    return np.stack((days, np.floor((days - whole) * 24), (whole + _MONDAY) % 7), axis=1)
+    micro = stamps.cast(pa.int64()).fill_null(0).to_numpy()
+    day, rest = np.divmod(micro, _DAY)
+    dates = np.stack((micro / _DAY, rest // _HOUR, (day + _MONDAY) % 7), axis=1)
+    dates[stamps.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return dates
 
 
 def _first_cast(values: Any, types: Sequence[Any]) -> Any:

@@ -4,7 +4,7 @@ import csv
 import difflib
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,9 @@ from backprop_xp.array_files import (
 )
 from backprop_xp.columns import Table, arrow
 from backprop_xp.errors import InputError
-from backprop_xp.tables import listed
+from backprop_xp.files import user_path
+from backprop_xp.tables import ArrayEncoder, TableEncoder, listed
+from backprop_xp.targets import Target
 
 Array = NDArray[Any]
 
@@ -33,6 +35,8 @@ _COMPARISON = re.compile(r"""\s*(?P<column>.+?)\s*(?P<operator>[<>!=]=|[<>])\s*(
 _OPERATORS = {">": "greater", ">=": "greater_equal", "<": "less", "<=": "less_equal", "==": "equal", "!=": "not_equal"}
 
 _FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".npz": "npz", ".npy": "array"}
+_BYTES = ("binary", "large_binary", "fixed_size_binary")  # what the names of Arrow's types of bytes begin with
+_CONVERT = "convert the file, for instance with iconv -t utf-8"
 _DELIMITERS = ",;\t|"
 _MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "?")
 _SAMPLE_BYTES, _SAMPLE_ROWS = 1 << 20, 20
@@ -68,7 +72,14 @@ class Dataset:
     numbers: Array | None = None
 
 
-def load(source: str, target: str | None = None, *, drop: Sequence[str] = (), need_target: bool = True) -> Dataset:
+def load(
+    source: str,
+    target: str | None = None,
+    *,
+    drop: Sequence[str] = (),
+    need_target: bool = True,
+    text: Collection[str] | None = None,
+) -> Dataset:
     """Return a data set by name, or from a file.
 
     Parameters
@@ -83,6 +94,9 @@ def load(source: str, target: str | None = None, *, drop: Sequence[str] = (), ne
         Columns of a table that shall be no inputs.
     need_target : bool
         False if a target may be absent; then no row is dropped because its target is missing.
+    text : collection of str, optional
+        Of data for a model: the columns of a CSV file to be read as text, see `text_columns`. The other columns are
+        then the model's to judge, which may not use them.
 
     Raises
     ------
@@ -95,11 +109,25 @@ def load(source: str, target: str | None = None, *, drop: Sequence[str] = (), ne
     with reading(path):
         form = _FORMATS.get(path.suffix.lower()) or _sniffed(path)
         if form in ("csv", "parquet"):
-            table = _read_csv(path) if form == "csv" else _read_parquet(path)
-            return _split(path.name, _checked(path, table), target, drop, need_target)
+            table = _read_csv(path, text or ()) if form == "csv" else _read_parquet(path)
+            table = _checked(path, table)
+            if text is None:
+                _check_text(path, table, drop, form)
+            return _split(path.name, table, target, drop, need_target)
         if drop:
             raise InputError(f"{path.name} holds arrays, which have no columns to drop: leave --drop {drop[0]!r} out")
         return _from_npz(path, target, need_target) if form == "npz" else _from_arrays(path, target, need_target)
+
+
+def text_columns(encoder: TableEncoder | ArrayEncoder, target: Target | None, name: str | None) -> set[str]:
+    """Return the columns that were text in training, the target `name` among them if its classes were.
+
+    Read without them, a CSV file in which they all look like numbers or times has other values: 2134 for 02134.
+    """
+    specs = getattr(encoder, "specs", ())
+    names = {spec.name for spec in specs if spec.kind == "text" and "string" in str(spec.type)}
+    classes = () if target is None else target.classes or ()
+    return names | {name} if name and any(isinstance(each, str) for each in classes) else names
 
 
 def _bundled(name: str) -> Callable[[], Table]:
@@ -126,7 +154,7 @@ BUILT_IN: dict[str, Callable[[], Table]] = {
 
 
 def _file(source: str) -> Path:
-    path = Path(source).expanduser()
+    path = user_path(source)
     with reading(path):
         if path.is_dir():
             raise InputError(f"{source!r} is a directory: give one file in it (.csv, .parquet, .npz, .npy or idx)")
@@ -161,7 +189,7 @@ def _from_npz(path: Path, target: str | None, need_target: bool) -> Dataset:
 def _from_arrays(path: Path, target: str | None, need_target: bool) -> Dataset:
     X = read_array(path)
     check_inputs("X", X)
-    labels = labels_beside(path) if target is None else Path(target).expanduser()
+    labels = labels_beside(path) if target is None else user_path(target)
     if not need_target and (labels is None or not labels.exists()):
         return Dataset(path.name, X, None, None)
     if labels is None:
@@ -180,7 +208,7 @@ def _read_parquet(path: Path) -> Table:
     parquet, pa = arrow("pyarrow.parquet"), arrow()
     try:
         file = parquet.ParquetFile(path)
-        claimed = 8 * file.metadata.num_rows * file.metadata.num_columns
+        claimed = 8 * _claimed_values(file.metadata)
         if claimed > max(_PLAUSIBLE, path.stat().st_size * _PARQUET_RATIO):
             raise InputError(
                 f"{path} is damaged: {path.stat().st_size:,} bytes cannot hold {claimed:,} bytes of numbers"
@@ -192,7 +220,14 @@ def _read_parquet(path: Path) -> Table:
         ) from error
 
 
-def _read_csv(path: Path) -> Table:
+def _claimed_values(metadata: Any) -> int:
+    """Return how many values a Parquet file says to have: a row of lists has many."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    values = sum(max(0, group.column(j).num_values) for group in groups for j in range(metadata.num_columns))
+    return int(max(values, metadata.num_rows * metadata.num_columns))
+
+
+def _read_csv(path: Path, as_text: Collection[str]) -> Table:
     pa, reader = arrow(), arrow("pyarrow.csv")
     with open_binary(path) as file:
         sample = file.read(_SAMPLE_BYTES)
@@ -206,6 +241,7 @@ def _read_csv(path: Path) -> Table:
     delimiter = max(_DELIMITERS, key=lambda each: _fit_of(each, text))
     decimal_comma = delimiter == ";" and re.search(r"(^|;)-?\d+,\d+(;|\r?$)", text, re.MULTILINE)
     convert = reader.ConvertOptions(
+        column_types={name: pa.string() for name in _header(text, delimiter) if name.strip() in as_text},
         null_values=[space + each for each in _MISSING for space in ("", " ")],
         strings_can_be_null=True,
         decimal_point="," if decimal_comma else ".",
@@ -219,6 +255,8 @@ def _read_csv(path: Path) -> Table:
                 convert,
             )
     except pa.ArrowInvalid as error:
+        if "invalid UTF8" in str(error):
+            raise InputError(f"{path} is not UTF-8 text: {_CONVERT}") from None
         raise InputError(
             _ragged(path, delimiter) or f"{path} cannot be read as CSV: {' '.join(str(error).split())}"
         ) from error
@@ -234,6 +272,14 @@ def _fit_of(delimiter: str, text: str) -> tuple[bool, int]:
         widths = widths[:-1]
     header = widths[0] if widths else 0
     return header > 1 and set(widths) == {header}, header
+
+
+def _header(text: str, delimiter: str) -> list[str]:
+    """Return the names of the columns as they stand there."""
+    try:
+        return next(_rows(io.StringIO(text, newline=""), delimiter))[1]
+    except (StopIteration, csv.Error):
+        return []
 
 
 def _rows(text: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -261,7 +307,7 @@ def _checked(path: Path, table: Table) -> Table:
     try:
         names = [name.strip() for name in table.column_names]
     except UnicodeDecodeError:
-        raise InputError(f"{path}: the header is not UTF-8 text: convert the file, for instance with iconv") from None
+        raise InputError(f"{path}: the header is not UTF-8 text: {_CONVERT}") from None
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
@@ -269,12 +315,17 @@ def _checked(path: Path, table: Table) -> Table:
         )
     if not table.num_rows:
         raise InputError(f"{path} has a header but no rows: add rows")
-    binary = [name for name, each in zip(names, table.schema.types, strict=True) if each == arrow().binary()]
-    if binary:
-        raise InputError(
-            f"{path}: column {binary[0]!r} is not UTF-8 text: convert the file, for instance with iconv -t utf-8"
-        )
     return table.rename_columns(names)
+
+
+def _check_text(path: Path, table: Table, drop: Sequence[str], form: str) -> None:
+    """Refuse bytes, which are no text and no number, but for columns that are dropped."""
+    for name, type_ in zip(table.column_names, table.schema.types, strict=True):
+        base = type_.value_type if arrow("pyarrow.types").is_dictionary(type_) else type_
+        if name not in drop and str(base).startswith(_BYTES):
+            what = f"holds {type_}: " if form == "parquet" else "is not UTF-8 text: "
+            way = f"drop it with --drop {name!r}, or cast it to string" if form == "parquet" else _CONVERT
+            raise InputError(f"{path}: column {name!r} {what}{way}")
 
 
 def _split(name: str, table: Table, target: str | None, drop: Sequence[str], need_target: bool) -> Dataset:

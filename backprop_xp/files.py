@@ -7,6 +7,14 @@ from pathlib import Path
 from backprop_xp.errors import InputError
 
 
+def user_path(name: str | Path) -> Path:
+    """Return the path, ~ being the home directory; a name such as ~$book.csv, which is no user's, stays as it is."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the whole new one: beside it, synced, then renamed.
 

@@ -132,10 +132,10 @@ def all_different(files: Mapping[str, Path | str | None]) -> None:
     InputError
         If two of them are the same file.
     """
-    seen: dict[Path, str] = {}
+    seen: dict[str, str] = {}
     for name, file in files.items():
         if file is not None:
-            other = seen.setdefault(Path(file).resolve(), name)
+            other = seen.setdefault(os.path.realpath(file), name)  # a link to itself is none either
             if other != name:
                 raise InputError(f"{name} and {other} are the same file {str(file)!r}: one would overwrite the other")
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_xp import flags
-from backprop_xp.datasets import Dataset, is_row_index, load
+from backprop_xp.datasets import Dataset, is_row_index, load, text_columns
 from backprop_xp.errors import InputError
 from backprop_xp.losses import Loss
 from backprop_xp.network import Network
@@ -97,7 +97,7 @@ def prepare(data: Dataset, *, task: str | None, loss: str | None, validation: st
     held_share = share(validation)
     held: Dataset | None = None
     if held_share is None:
-        held = load(validation, data.target_name)
+        held = load(validation, data.target_name, text=text_columns(whole, learned, data.target_name))
         notes += [f"{held.name}: {note}" for note in held.notes]
     elif held_share:
         data, held = _split(data, held_share, seed, learned)

@@ -39,6 +39,11 @@ class Model:
         JSON that turns raw rows into X; see `tables`.
     extra : mapping, optional
         JSON: the target's name, the source of the data, how it was trained.
+
+    Raises
+    ------
+    InputError
+        If the preprocessing or the target does not fit the network.
     """
 
     network: Network
@@ -47,6 +52,15 @@ class Model:
     target: Target | None = None
     preprocessing: dict[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n_inputs, n_outputs = self.network.widths[0], self.network.widths[-1]
+        if self.preprocessing is not None:
+            n_features = encoder_from_json(self.preprocessing).n_features
+            if n_features != n_inputs:
+                raise InputError(f"preprocessing to {n_features} features does not fit a network of {n_inputs} inputs")
+        if self.target is not None:
+            self.target.check_fits(n_outputs, self.loss)
 
     def features(self, X: Any) -> Any:
         """Return raw rows as the network takes them; as they are if the model was saved without preprocessing.
@@ -153,7 +167,7 @@ def load(path: str | Path) -> Model:
     Raises
     ------
     InputError
-        If the file is missing, truncated, of another format or a later version, or its arrays do not fit.
+        If the file is missing, truncated, of another format or a later version, or its parts do not fit.
     """
     path = Path(path)
     if not path.is_file():

@@ -139,15 +139,25 @@ class Recorder(Callback):
         outputs, of_rows = _outputs(trainer, data)
         worst = np.argsort(-of_rows, kind="stable")[:_WORST]
         places = worst if trainer.run.held is None else trainer.run.held[worst]
-        shown = [{"row": int(place) + 1} for place in places]
-        if self._rows is not None:
-            told = self._rows(places)
-            if len(told) == len(worst):
-                shown = [row | each for row, each in zip(shown, told, strict=True)]
-            else:
-                warnings.warn(f"the Recorder's `rows` gave {len(told)} rows for {len(worst)} places", stacklevel=2)
         arrays = {"outputs": outputs, "targets": backends.to_host(data.Y), "losses": of_rows, "worst": worst}
-        return {"arrays": arrays, "worst": shown}
+        return {"arrays": arrays, "worst": self._shown(places)}
+
+    def _shown(self, places: NDArray[Any]) -> list[dict[str, Any]]:
+        """Return what `rows` says of these rows; one that it cannot show does not cost the record of the run."""
+        shown = [{"row": int(place) + 1} for place in places]
+        if self._rows is None:
+            return shown
+        try:
+            told = self._rows(places)
+            if len(told) == len(shown):
+                told = [row | each for row, each in zip(shown, told, strict=True)]
+                packed("run", VERSION, {}, {"worst": told})  # as they will be written
+                return told
+            problem = f"gave {len(told)} rows for {len(shown)} places"
+        except Exception as error:
+            problem = f"cannot be shown: {type(error).__name__}: {error}"
+        warnings.warn(f"the Recorder's `rows` {problem}", stacklevel=2)
+        return shown
 
     def _attempt(self) -> None:
         """Write; a full disk stops the record, not the training."""

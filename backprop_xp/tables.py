@@ -1,7 +1,7 @@
 """Tables and plain arrays as features of a network, kept in the model file as JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 from backprop_xp import columns
 from backprop_xp.columns import Array, Column, Table, fit_column, moments, standardise
 from backprop_xp.errors import InputError
+from backprop_xp.targets import finite_numbers
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ class TableEncoder:
     @property
     def n_features(self) -> int:
         """Number of features."""
-        return len(self.feature_names)
+        return sum(map(_n_features, self.specs))
 
     def extra(self, table: Table) -> list[str]:
         """Return the table's columns that `transform` ignores."""
-        return [name for name in table.column_names if name not in self.columns]
+        known = set(self.columns)
+        return [name for name in table.column_names if name not in known]
 
     def transform(self, table: Table, dtype: DTypeLike = np.float32) -> Array:
         """Return the features (n_samples, n_features); columns are found by name, in any order.
@@ -66,12 +68,13 @@ class TableEncoder:
                 f"the model was trained on a table with the columns {listed(self.columns)}, "
                 f"not on an array {np.shape(table)}: give a table (.csv, .parquet) with these columns"
             )
-        absent = [name for name in self.columns if name not in table.column_names]
+        given = set(table.column_names)  # once: Arrow makes the list anew each time
+        absent = [name for name in self.columns if name not in given]
         if absent:
             raise InputError(f"the table lacks columns the model was trained on: {listed(absent)}; add them")
         out, start = np.zeros((table.num_rows, self.n_features), dtype), 0
         for spec in self.specs:
-            stop = start + len(spec.feature_names)
+            stop = start + _n_features(spec)
             spec.write(table[spec.name], out[:, start:stop])
             start = stop
         return out
@@ -83,7 +86,7 @@ class TableEncoder:
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> "TableEncoder":
         """Return the encoder that `to_json` wrote."""
-        return cls(tuple(Column.from_json(spec) for spec in json["columns"]))
+        return cls(tuple(map(_column, json["columns"])))
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,9 @@ class ArrayEncoder:
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> "ArrayEncoder":
         """Return the encoder that `to_json` wrote."""
-        return cls(tuple(json["mean"]), tuple(json["scale"]))
+        mean, scale = finite_numbers(json["mean"]), finite_numbers(json["scale"])
+        _check_scale(mean, scale)
+        return cls(mean, scale)
 
 
 def encoder_from_json(json: Mapping[str, Any]) -> TableEncoder | ArrayEncoder:
@@ -151,8 +156,31 @@ def encoder_from_json(json: Mapping[str, Any]) -> TableEncoder | ArrayEncoder:
     encoders: dict[str, type[TableEncoder | ArrayEncoder]] = {"table": TableEncoder, "array": ArrayEncoder}
     try:
         return encoders[json["encoder"]].from_json(json)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the model's preprocessing cannot be read ({error!r}): train the model again") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"the model's preprocessing cannot be read ({error!r:.200}): train the model again") from error
+
+
+def _column(json: Mapping[str, Any]) -> Column:
+    """Return the column of these JSON values; KeyError, TypeError or ValueError unless they fit each other."""
+    spec = Column.from_json(json)
+    fill, mean, scale = (finite_numbers(each) for each in (spec.fill, spec.mean, spec.scale))
+    if not len(fill) == len(mean) == {"text": 0, "number": 1, "empty": 1, "date": 3}[spec.kind]:
+        raise ValueError(f"a {spec.kind} column has {len(fill)} fills and {len(mean)} means")
+    _check_scale(mean, scale)
+    if not isinstance(spec.missing, bool) or not isinstance(spec.categories, tuple):
+        raise TypeError("a column's missing is no bool, or its categories are no list")
+    "".join((spec.name, spec.type, *spec.categories)).encode()  # TypeError, UnicodeError: one is no text for Arrow
+    return replace(spec, fill=fill, mean=mean, scale=scale)
+
+
+def _check_scale(mean: Sequence[float], scale: Sequence[float]) -> None:
+    if len(scale) != len(mean) or not all(each > 0 for each in scale):
+        raise ValueError("its scale is not a positive number for each mean")
+
+
+def _n_features(spec: Column) -> int:
+    """Count a column's features without their names: a hostile file's may be long and many."""
+    return (len(spec.categories) + 1 if spec.kind == "text" else len(spec.fill)) + spec.missing
 
 
 def _is_table(data: Any) -> bool:

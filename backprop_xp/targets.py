@@ -1,14 +1,16 @@
 """How a raw target becomes what a network learns: labels, several labels at once, or standardised numbers."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from backprop_xp.columns import is_number, moments, way_to_write
-from backprop_xp.errors import InputError, lookup
+from backprop_xp.errors import InputError, check_integer, lookup
 
 Array = NDArray[Any]
 Scalar = str | int | float | bool
@@ -17,6 +19,7 @@ TASKS = ("classification", "multilabel", "regression")
 _MAX_INTEGER_CLASSES = 20  # more different integers are taken for a quantity
 _MAX_FLOAT_CLASSES = 100
 _MAX_SHOWN = 20
+_MAX_CLASS_CHARACTERS = 2**26  # 256 MB
 
 
 @dataclass(frozen=True)
@@ -105,22 +108,39 @@ class Target:
             If it is not a target's JSON.
         """
         try:
-            fields: dict[str, Any] = {k: tuple(v) if k in ("mean", "scale") and v else v for k, v in json.items()}
-            target = cls(**fields)
+            target = cls(**json)
+            pair = [None if each is None else finite_numbers(each) for each in (target.mean, target.scale)]
+            target = replace(target, mean=pair[0], scale=pair[1])
             target._check()
         except (TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"the model's target cannot be read ({error}): train the model again") from error
+            raise InputError(f"the model's target cannot be read ({error!r:.200}): train the model again") from error
         return target
+
+    def check_fits(self, n_outputs: int, loss: str) -> None:
+        """Refuse a network of so many outputs, or a loss, whose decisions are not this target's.
+
+        Raises
+        ------
+        InputError
+            That says what does not fit.
+        """
+        losses = ("cross_entropy", "binary_cross_entropy")
+        if self.task == "classification" and loss not in losses:
+            raise InputError(f"a target for classification needs a loss of {' or '.join(losses)}, not {loss!r:.80}")
+        one_for_two = self.task == "classification" and loss == "binary_cross_entropy" and n_outputs == 1
+        if self.n_outputs != (2 if one_for_two else n_outputs):
+            raise InputError(f"a target of {self.n_outputs} outputs does not fit a network of {n_outputs}")
 
     def _check(self) -> None:
         """Raise ValueError or TypeError unless the parts fit each other."""
         lookup("task", self.task, dict.fromkeys(TASKS))
-        if self.task == "classification" and (self.classes is None or len(self.classes) != self.n_outputs):
-            raise ValueError(f"{self.n_outputs} classes are not {self.classes}")
-        if self.task == "regression":
-            pair = np.asarray((self.mean, self.scale), np.float64)
-            if pair.shape != (2, self.n_outputs) or not np.isfinite(pair).all():
-                raise ValueError("its mean and scale are not finite numbers, one an output")
+        check_integer("n_outputs", self.n_outputs, 1)
+        if (self.classes is not None) != (self.task == "classification"):
+            raise ValueError("classification has classes, and nothing else has")
+        if self.classes is not None and not _are_classes(self.classes, self.n_outputs):
+            raise ValueError(f"its classes are not {self.n_outputs} short texts or numbers")
+        if self.task == "regression" and not len(self.mean or ()) == len(self.scale or ()) == self.n_outputs:
+            raise ValueError("its mean and scale are not finite numbers, one an output")
 
     def _encode_classes(self, values: Array) -> Array:
         if values.ndim != 1:
@@ -135,6 +155,28 @@ class Target:
                 f"the class {unseen!r} was not in the training data; known classes: {_shown(self.classes or [])}"
             )
         return np.asarray(places, np.int32)[inverse]
+
+
+def finite_numbers(values: Iterable[Any]) -> tuple[float, ...]:
+    """Return numbers of a file's JSON as floats.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one is no finite number, or they are no list.
+    """
+    values = tuple(values)
+    if not all(isinstance(each, Real) for each in values) or not all(abs(x) <= sys.float_info.max for x in values):
+        raise ValueError("not all are finite numbers")
+    return tuple(map(float, values))
+
+
+def _are_classes(classes: list[Scalar], n_classes: int) -> bool:
+    """Tell whether NumPy can hold them: an array of texts has room for the longest in each place."""
+    if len(classes) != n_classes or len(classes) * max(len(str(each)) for each in classes) > _MAX_CLASS_CHARACTERS:
+        return False
+    array = np.asarray(classes)
+    return array.ndim == 1 and array.dtype.kind in "biufU"
 
 
 def _check_text(values: Array) -> None:

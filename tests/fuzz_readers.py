@@ -20,10 +20,12 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -32,11 +34,14 @@ from backprop_xp import backends, checkpoints, datasets, run_report
 from backprop_xp.early_stopping import Best
 from backprop_xp.errors import InputError
 from backprop_xp.job import prepare
+from backprop_xp.tables import TableEncoder
+from backprop_xp.targets import Target
 
 SECONDS, BYTES = 5.0, 2**30
 NETWORK = bx.Network((3, 4, 2), activation="tanh", output="softmax")
 DATA = np.linspace(-1, 1, 36, dtype=np.float32).reshape(12, 3)
 LABELS = np.arange(12) % 2
+TABLE = pa.table({"a": DATA[:, 0], "b": ["x"] * 12})  # three features: a, b=x, b other
 
 ODD_NUMBERS = [
     0,
@@ -204,7 +209,6 @@ def _sound(form: str) -> bytes:
         ]
         buffer.write("\n".join(["a,b,c,target", *lines]).encode())
     elif form == "parquet":
-        import pyarrow as pa
         from pyarrow import parquet
 
         parquet.write_table(pa.table({"a": DATA[:, 0], "b": ["x"] * 12, "target": LABELS}), buffer)
@@ -215,7 +219,8 @@ def _sound(form: str) -> bytes:
                 callbacks=[bx.Recorder(Path(place, "r"))],
             )  # fmt: skip
             trainer.fit(DATA, LABELS)
-            trainer.save(Path(place, "m"))
+            encoder, target = TableEncoder.fit(TABLE), Target.fit(LABELS)
+            replace(trainer.model, target=target, preprocessing=encoder.to_json()).save(Path(place, "m"))
             (kept,) = Path(place, "c").iterdir()
             buffer.write({"model": Path(place, "m"), "checkpoint": kept, "run": Path(place, "r")}[form].read_bytes())
     return buffer.getvalue()
@@ -224,7 +229,7 @@ def _sound(form: str) -> bytes:
 def read_model(path: Path) -> None:
     """Read it as a model, and predict."""
     model = bx.load(path)
-    model.predict(np.zeros((2, model.network.widths[0])))
+    model.predict(np.zeros((2, model.network.widths[0])) if model.preprocessing is None else TABLE)
 
 
 def read_checkpoint(path: Path) -> None:
@@ -265,8 +270,6 @@ READERS: dict[str, tuple[str, Callable[[Path], None], Callable[[Any, bytes], byt
 @contextlib.contextmanager
 def counted_memory() -> Iterator[None]:
     """Have Arrow take memory from the system: its own allocator reserves a gigabyte at a time, and uses little."""
-    import pyarrow as pa
-
     before = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())
     try:

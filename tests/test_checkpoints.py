@@ -600,6 +600,12 @@ def test_ctrl_c_while_a_checkpoint_is_written_in_mid_epoch_keeps_the_steps_befor
     assert numbers(resumed) == whole(epochs=3, validation_fraction=0.0)
 
 
+def test_a_folder_that_begins_like_a_home_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with bx.Checkpoints("~$folder").opened():
+        assert (tmp_path / "~$folder").is_dir()
+
+
 def test_a_run_resumed_in_mid_epoch_that_makes_no_step_keeps_that_epoch(tmp_path):
     folder = bx.Checkpoints(tmp_path, every_steps=2)
     trainer(folder, patience=None, epochs=2, callbacks=[StopAt(7)]).fit(X, y)  # five steps an epoch

@@ -16,7 +16,7 @@ import pytest
 from pyarrow import csv, parquet
 from sklearn.datasets import load_digits, load_iris
 
-from backprop_xp import InputError, cli, display, environment, load
+from backprop_xp import InputError, cli, display, environment, load, load_run
 from backprop_xp.model import VERSION
 
 
@@ -393,6 +393,21 @@ def test_predict_with_extra_columns_is_the_same_and_says_so(capsys, trained_on_r
     assert printed.err == "columns the model was not trained on are ignored: weight\n"
 
 
+def test_predict_names_twenty_of_many_extra_columns(capsys, trained_on_rows):
+    table = mixed_table()
+    for number in range(30):
+        table = table.append_column(f"w{number}", table["day"])
+    write("more.csv", table)
+    assert ok(capsys, "predict", "model.safetensors", "more.csv").err.endswith(", w18, w19 and 10 more\n")
+
+
+@pytest.mark.parametrize("extra", [{"target": 3}, {"dropped": 3}])
+def test_predict_by_a_model_whose_file_names_no_columns(capsys, trained_on_rows, extra):
+    model = load("model.safetensors")
+    replace(model, extra={**model.extra, **extra}).save("odd.safetensors")
+    assert "model file is damaged" in refused(capsys, "predict", "odd.safetensors", "rows.csv")
+
+
 def test_predict_without_the_target_is_the_same(capsys, trained_on_rows):
     write("new.csv", mixed_table().drop_columns(["kind", "price"]))
     assert ok(capsys, "predict", "model.safetensors", "new.csv", "--proba").out == trained_on_rows
@@ -743,6 +758,50 @@ def test_integers_beyond_floats_are_compared_exactly(capsys):
     printed = ok(capsys, "train", "rows.parquet", "--target", f"a > {2**62 + 29}", *QUICK)
     assert "classification of a >" in printed.out
     assert "cannot be compared" in refused(capsys, "train", "rows.parquet", "--target", f"a > {10**30}")
+
+
+@pytest.mark.parametrize(("value", "other"), [
+    ("True", "unsure"), ("02134", "abroad"), ("09:30", "late"), ("1.50", "free"), ("2024-01-01", "some day"),
+])  # fmt: skip
+def test_text_that_looks_like_something_else_stays_text_in_a_file_for_the_model(capsys, value, other):
+    Path("rows.csv").write_text("place,target\n" + f"{value},{value}\n{other},{other}\n" * 60)
+    Path("same.csv").write_text("place,target\n" + f"{value},{value}\n" * 20)
+    quick = ("--epochs", "30", "--learning-rate", "0.1")
+    ok(capsys, "train", "rows.csv", *quick)
+    expected = ok(capsys, "predict", "model.safetensors", "rows.csv", "--proba").out.splitlines()[1]
+    assert ok(capsys, "predict", "model.safetensors", "same.csv", "--proba").out.splitlines()[1:] == [expected] * 20
+    assert json.loads(ok(capsys, "evaluate", "model.safetensors", "same.csv", "--json").out)["accuracy"] == 1
+    ok(capsys, "train", "rows.csv", "--validation", "same.csv", *quick, "--log", "l.jsonl")
+    assert any('"val_accuracy": 1.0' in line for line in Path("l.jsonl").read_text().splitlines())
+
+
+def test_bytes_that_are_dropped_are_no_matter_to_the_model(capsys):
+    table = mixed_table(60).append_column("photo", pa.array([b"\xff\xd8"] * 60))
+    write("rows.parquet", table)
+    line = refused(capsys, "train", "rows.parquet", "--target", "kind")
+    assert "column 'photo' holds binary: drop it with --drop 'photo', or cast it to string" in line
+    ok(capsys, "train", "rows.parquet", "--target", "kind", "--drop", "photo", *QUICK)
+    for command in ("predict", "evaluate"):
+        ok(capsys, command, "model.safetensors", "rows.parquet")
+    assert "column 'size' holds binary" in refused(
+        capsys, "predict", "model.safetensors", write("b.parquet", table.set_column(0, "size", table["photo"]))
+    )
+
+
+@pytest.mark.parametrize("days", [range(10**7, 10**7 + 60), range(-(10**7), 60 - 10**7)])
+def test_dates_that_python_does_not_have_are_recorded(capsys, days):
+    write("rows.parquet", mixed_table(60).set_column(2, "day", pa.array(days, pa.date32())))
+    options = ("--target", "kind", "--validation", "0", "--record", "a.run", *QUICK)
+    assert "Recorder" not in ok(capsys, "train", "rows.parquet", *options).err
+    worst = load_run("a.run").header["worst"]
+    assert len(worst) == 20
+    assert all(re.match("29349-|-254(09|10)-", row["values"]["day"]) for row in worst)
+
+
+def test_links_that_lead_to_themselves_are_no_files(capsys):
+    Path("a.csv").symlink_to("b.csv")
+    Path("b.csv").symlink_to("a.csv")
+    assert "there is no file 'a.csv'" in refused(capsys, "train", "a.csv")
 
 
 @pytest.mark.parametrize("flags", [("--hidden", "99999999999999999999999"), ("--output", "m" * 250)])

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from backprop_xp import InputError, datasets
-from backprop_xp.datasets import BUILT_IN, load
+from backprop_xp.datasets import BUILT_IN, load, text_columns
+from backprop_xp.tables import ArrayEncoder, TableEncoder
+from backprop_xp.targets import Target
 
 
 @pytest.fixture
@@ -322,6 +324,66 @@ def test_unreadable_file(write, monkeypatch):
 def test_cut_parquet(tmp_path, write):
     pq.write_table(pa.table({"a": [1, 2], "y": [1, 2]}), tmp_path / "t.parquet")
     refused("cut short", write("cut.parquet", (tmp_path / "t.parquet").read_bytes()[:-9]))
+
+
+LOOKS_LIKE_NUMBERS = ["True", "02134", "09:30", "1.50", "2024-01-01"]
+
+
+@pytest.mark.parametrize("value", LOOKS_LIKE_NUMBERS)
+@pytest.mark.parametrize("header", ["c, kind,target", '"c","kind",target', "\ufeffc,kind ,target", "\n\nc,kind,target"])
+def test_columns_that_were_text_are_read_as_text(value, header, write):
+    path = write("t.csv", f"{header}\n1,{value},{value}\n2,?,{value}\n")
+    data = load(path, text={"kind", "target", "absent"})
+    assert data.inputs.to_pydict() == {"c": [1, 2], "kind": [value, None]}
+    assert data.target.tolist() == [value, value]
+    assert load(path, need_target=False).inputs["kind"].type != pa.string()
+
+
+def test_text_that_is_not_utf_8_in_a_file_for_a_model(write):
+    path = write("t.csv", b"a,b,target\ncaf\xe9,1,2\n")
+    refused("is not UTF-8 text.*iconv", path, text={"a"})
+    assert load(path, text={"b"}).inputs["b"].to_pylist() == ["1"]  # its model does not look at a
+
+
+def test_columns_that_were_text_are_found_again():
+    table = pa.table({"s": ["x", "x"], "d": pa.array(["x", "x"]).dictionary_encode(), "n": [1, 2],
+                      "i": pa.array([7, 7]).dictionary_encode(), "day": ["2024-01-01", "2024-01-02"]})  # fmt: skip
+    encoder, texts, numbers = TableEncoder.fit(table), Target.fit(np.array(["a", "b"])), Target.fit(np.array([0, 1]))
+    assert text_columns(encoder, texts, "y") == {"s", "d", "y"}
+    assert text_columns(encoder, numbers, "y") == text_columns(encoder, None, None) == {"s", "d"}
+    assert text_columns(ArrayEncoder.fit(np.eye(2)), texts, None) == set()
+
+
+BYTES = [pa.binary(), pa.large_binary(), pa.binary(1), pa.binary_view(), pa.dictionary(pa.int8(), pa.binary())]
+
+
+@pytest.mark.parametrize("type_", BYTES)
+def test_bytes_of_every_type_are_refused_or_dropped(type_, tmp_path):
+    values = pa.array([b"x", b"y"])
+    values = values.dictionary_encode() if pa.types.is_dictionary(type_) else values.cast(type_)
+    path = str(tmp_path / "t.parquet")
+    pq.write_table(pa.table({"a": [1, 2], "b": values, "y": [3, 4]}), path)
+    message = refused("column 'b' holds .*binary.*: drop it with --drop 'b', or cast it to string", path)
+    assert "iconv" not in message
+    assert load(path, drop=["b"]).inputs.column_names == ["a"]
+    assert load(path, text=()).inputs.column_names == ["a", "b"]  # for a model that may not use it
+    refused("column 'b' holds .*binary", path, "b")
+
+
+def test_a_csv_column_that_is_not_utf_8_can_be_dropped(write):
+    path = write("t.csv", b"a,b,target\ncaf\xe9,1,2\n")
+    assert load(path, drop=["a"]).inputs.column_names == ["b"]
+
+
+@pytest.mark.parametrize("name", ["~$book.csv", "~nobody-of-this-name"])
+def test_a_name_that_begins_like_a_home_folder(name, write, monkeypatch, tmp_path):
+    write(name, "a,target\n1,2\n")
+    monkeypatch.chdir(tmp_path)
+    assert load(name).target.tolist() == [2]
+    np.save("~$x.npy", np.eye(2))
+    np.save("~$y.npy", np.arange(2))
+    assert load("~$x.npy", "~$y.npy").target.tolist() == [0, 1]
+    refused("there is no file '~.absent", "~$absent.csv")
 
 
 # Arrays

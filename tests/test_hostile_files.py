@@ -77,6 +77,21 @@ def test_a_parquet_file_of_a_few_bytes_takes_no_gigabytes(tmp_path):
     assert fuzz_readers.virtual_memory() - before < 2**29
 
 
+def test_lists_in_a_parquet_file_are_counted_by_their_values(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "d.parquet"
+    many = pa.ListArray.from_arrays(pa.array([0, 2**24]), pa.array(np.zeros(2**24, np.int8)))
+    with parquet.ParquetWriter(path, pa.schema([("a", many.type), ("target", pa.int8())])) as writer:
+        for _ in range(5):
+            writer.write_table(pa.table({"a": many, "target": pa.array([0], pa.int8())}))
+    before = fuzz_readers.virtual_memory()
+    with pytest.raises(InputError, match=r"cannot hold 671,088,6\d\d bytes"):
+        datasets.load(str(path))
+    assert fuzz_readers.virtual_memory() - before < 2**29
+
+
 @pytest.mark.parametrize("shape", [(2**40, 3), (3, 2**40), (2**62, 2**62)])
 def test_a_model_whose_header_claims_much(tmp_path, shape):
     path = tmp_path / "m"

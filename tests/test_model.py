@@ -128,6 +128,11 @@ def rewritten(path, change):
     save_file(arrays, path, metadata={"backprop_xp": json.dumps(header)})
 
 
+COLUMN = {"name": "a", "kind": "number", "type": "double", "missing": False,
+          "fill": [0.0], "mean": [0.0], "scale": [1.0], "categories": []}  # fmt: skip
+COLUMNS = {"encoder": "table", "columns": [COLUMN] * 100_000}
+
+
 @pytest.mark.parametrize(("change", "message"), [
     (lambda h, a: h.update(version=VERSION + 1), r"later version .* pip install --upgrade"),
     (lambda h, a: h.update(format="other"), "its format is 'other'"),
@@ -142,11 +147,37 @@ def rewritten(path, change):
     (lambda h, a: a.update(more=np.zeros(3)), "arrays that its network does not have: more"),
     (lambda h, a: a.update({"layers.0.W": a["layers.0.W"].astype(int)}), "no floating-point numbers"),
     (lambda h, a: h.update(target={"kind": 3}), "target cannot be read"),
+    (lambda h, a: h["target"].update(classes=[None, "a"]), "target cannot be read"),
+    (lambda h, a: h["target"].update(n_outputs=1, classes=["a"]), "target of 1 outputs does not fit a network of 2"),
+    (lambda h, a: h["target"].update(task="multilabel", n_outputs=3, classes=None), "target of 3 outputs does not fit"),
+    (lambda h, a: h.update(loss="binary_cross_entropy", target=h["target"] | {"n_outputs": 1, "classes": ["a"]}),
+     "target of 1 outputs does not fit"),
+    (lambda h, a: h.update(loss="huber"), "needs a loss of cross_entropy or binary_cross_entropy, not 'huber'"),
+    (lambda h, a: h["preprocessing"].update(mean=["x"] * 3), "preprocessing cannot be read"),
+    (lambda h, a: h["preprocessing"].update(mean=[0.0], scale=[1.0]), "1 features does not fit a network of 3 inputs"),
+    (lambda h, a: h.update(preprocessing=COLUMNS), "100000 features does not fit a network of 3 inputs"),
+    (lambda h, a: h.update(preprocessing=[]), "preprocessing cannot be read"),
 ])  # fmt: skip
 def test_a_header_that_does_not_fit_is_refused(tmp_path, change, message):
     rewritten(tmp_path / "m.safetensors", change)
     with pytest.raises(InputError, match=message):
         load(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize(("loss", "target"), [
+    ("cross_entropy", Target("classification", 2, ["a", "b"])),
+    ("squared_error", Target("multilabel", 3)),
+])  # fmt: skip
+def test_a_model_that_load_would_refuse_cannot_be_made(loss, target):
+    network = Network((3, 1))
+    with pytest.raises(InputError, match="does not fit a network of 1"):
+        Model(network, init(network), loss, target)
+
+
+def test_two_classes_of_one_output():
+    network = Network((3, 1), output="sigmoid")
+    two = Model(network, init(network), "binary_cross_entropy", Target("classification", 2, ["a", "b"]))
+    assert set(two.predict(X)) <= {"a", "b"}
 
 
 def test_a_truncated_file_is_refused_wherever_it_was_cut(tmp_path):

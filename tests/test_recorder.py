@@ -352,6 +352,21 @@ def test_a_function_of_rows_that_gives_another_number_is_told_of(tmp_path):
     ).rows.worst.tolist()
 
 
+@pytest.mark.parametrize("rows", [
+    lambda places: [1 / 0 for _ in places],
+    lambda places: [{"values": {"a": object()}} for _ in places],
+    lambda places: [None for _ in places],
+    lambda places: None,
+])  # fmt: skip
+def test_rows_that_cannot_be_shown_do_not_cost_the_record(tmp_path, rows):
+    trainer = bx.Trainer(IRIS, epochs=1, callbacks=[bx.Recorder(tmp_path / "a.run", rows=rows)])
+    with pytest.warns(UserWarning, match="the Recorder's `rows` cannot be shown: .*Error: "):
+        trainer.fit(*iris())
+    run = bx.load_run(tmp_path / "a.run")
+    assert [row["row"] - 1 for row in run.header["worst"]] == run.rows.worst.tolist()
+    assert run.header["ended"]
+
+
 def test_an_estimators_fit_is_refused(tmp_path):
     with pytest.raises(InputError, match="a Recorder records the run of a Trainer"):
         bx.MLPClassifier(max_iter=2, callbacks=[bx.Recorder(tmp_path / "a.run")]).fit(*iris())

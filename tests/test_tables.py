@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import subprocess
+import sys
 from decimal import Decimal
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from backprop_xp import InputError
-from backprop_xp.columns import moments
+from backprop_xp.columns import _dates, as_python, moments
 from backprop_xp.tables import ArrayEncoder, TableEncoder, encoder_from_json
 from backprop_xp.targets import Target
 
@@ -209,6 +211,17 @@ def test_days_without_a_time_and_missing():
     assert found["t missing"] == [0, 1, 0]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("year", [1, 1677, 1969, 1970, 2013, 2024, 9998])
+def test_every_hour_is_the_one_of_the_clock(year, unit):
+    hours = np.datetime64(f"{year:04}-12-30T00", "h") + np.arange(96)
+    found = _dates(pa.chunked_array([pa.array(hours.astype(f"datetime64[{unit}]"))]))
+    np.testing.assert_array_equal(found[:, 1], np.arange(96) % 24)
+    np.testing.assert_array_equal(found[::24, 0], hours[::24].astype("datetime64[D]").astype(float))
+    last = _dates(pa.chunked_array([pa.array(hours.astype("datetime64[us]") - np.timedelta64(1, "us"))]))
+    np.testing.assert_array_equal(last[:, 1], (np.arange(96) - 1) % 24)
+
+
 # Columns by name, JSON, and data of another kind
 
 
@@ -250,6 +263,34 @@ def test_columns_are_found_by_name():
     refused("lacks columns.*: year, night; add them", encoder.transform, table.drop_columns(["year", "night"]))
 
 
+def test_a_wide_tables_names_are_taken_once(monkeypatch):
+    """Arrow makes the list of names anew each time, the encoder that of its columns: per column, that is quadratic."""
+    taken = []
+
+    class Counted:
+        def __init__(self, table):
+            self.table = table
+
+        @property
+        def column_names(self):
+            taken.append("table")
+            return self.table.column_names
+
+        def __getitem__(self, name):
+            return self.table[name]
+
+        def __getattr__(self, name):
+            return getattr(self.table, name)
+
+    table = pa.table({f"c{i}": [1.0, 2.0] for i in range(50)})
+    encoder = TableEncoder.fit(table)
+    columns = TableEncoder.columns.fget
+    monkeypatch.setattr(TableEncoder, "columns", property(lambda self: taken.append("encoder") or columns(self)))
+    assert encoder.transform(Counted(table)).shape == (2, 50)
+    assert encoder.extra(Counted(table)) == []
+    assert len(taken) < 8
+
+
 @pytest.mark.parametrize(
     ("trained", "given", "words"),
     [
@@ -275,6 +316,69 @@ def test_numbers_of_another_type_are_fine(given):
 def test_missing_values_of_any_type_are_fine():
     assert features(pa.table({"a": [1.0, 3.0]}), a=pa.nulls(1)) == {"a": [0]}
     assert features(pa.table({"a": ["x", "x"]}), a=pa.nulls(1)) == {"a=x": [0], "a other": [1]}
+
+
+@pytest.mark.parametrize("trained", [[1.0, 3.0], ["x", "x"], [datetime.date(2024, 1, 1), datetime.date(2024, 1, 3)]])
+@pytest.mark.parametrize(
+    "type_",
+    [pa.float64(), pa.int8(), pa.string(), pa.timestamp("ns"), pa.date32(), pa.duration("s"), pa.list_(pa.int8())],
+)
+def test_a_column_without_a_value_is_missing_whatever_its_type(trained, type_):
+    table = pa.table({"a": trained})
+    assert features(table, a=pa.nulls(2, type_)) == features(table, a=pa.nulls(2))
+
+
+@pytest.mark.parametrize("n_rows", [30, 400])
+def test_numbers_all_different_written_as_texts_are_refused(n_rows):
+    refused(
+        f"column 'a' has {n_rows} different texts .*: give it as numbers, not as texts .*';' have decimal commas, all "
+        "must.*, or drop it with --drop 'a'",
+        TableEncoder.fit,
+        pa.table({"a": [f"{k}.50" for k in range(n_rows)]}),
+    )
+
+
+def test_text_that_is_not_utf_8_is_refused_by_the_column():
+    bad = pa.array([b"x", b"caf\xe9"] * 30).view(pa.string())
+    refused("column 'a' holds text that is not UTF-8.*--drop 'a'", TableEncoder.fit, pa.table({"a": bad}))
+    refused("for instance 'x'", TableEncoder.fit(pa.table({"a": [1, 2]})).transform, pa.table({"a": bad}))
+    refused("for instance 'caf.'", TableEncoder.fit(pa.table({"a": [1, 2]})).transform, pa.table({"a": bad[1:2]}))
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (pa.scalar(10**7, pa.date32()), "29349-01-26"),
+        (pa.scalar(-(10**7), pa.date32()), "-25410-12-06"),
+        (pa.scalar(10**14, pa.timestamp("s")), "<value out of range: 100000000000000>"),
+        (pa.scalar(2**62, pa.duration("s")), str(2**62)),
+        (pa.scalar(0, pa.timestamp("s", "Nowhere/Land")), "<timestamp[s, tz=Nowhere/Land]>"),
+        (pa.array([10**7], pa.date32()).dictionary_encode()[0], "29349-01-26"),
+        (pa.array([b"caf\xe9"]).view(pa.string())[0], "caf\ufffd"),
+        (pa.scalar(None, pa.date32()), None),
+        (pa.scalar(1.5), 1.5),
+    ],
+)
+def test_cells_that_python_does_not_have_are_arrows_text(cell, text):
+    assert as_python(cell) == text
+
+
+WITHOUT_PANDAS = """
+import sys
+class Missing:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] == "pandas":
+            raise ImportError(name)
+sys.meta_path.insert(0, Missing())
+import pyarrow as pa
+from backprop_xp.columns import as_python
+print(as_python(pa.scalar(1234567891, pa.timestamp("ns"))))
+"""
+
+
+def test_nanoseconds_without_pandas_are_arrows_text():
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_PANDAS], capture_output=True, text=True)
+    assert ran.stdout == "1970-01-01 00:00:01.234567891\n", ran.stderr
 
 
 # Arrays
@@ -325,6 +429,61 @@ def test_damaged_json(damaged):
     refused("target cannot be read", Target.from_json, {"x": 1})
 
 
+NUMBER = {"name": "a", "kind": "number", "type": "double", "missing": False,
+          "fill": [1.0], "mean": [1.0], "scale": [2.0], "categories": []}  # fmt: skip
+TEXT = {"name": "b", "kind": "text", "type": "string", "missing": True,
+        "fill": [], "mean": [], "scale": [], "categories": ["x", "y"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {**NUMBER, "kind": "colour"},
+        {**NUMBER, "kind": []},
+        {**NUMBER, "kind": "date"},
+        {**NUMBER, "kind": "text"},
+        {**NUMBER, "name": 3},
+        {**NUMBER, "type": None},
+        {**NUMBER, "missing": 10**9},
+        {**NUMBER, "fill": 1.0},
+        {**NUMBER, "fill": []},
+        {**NUMBER, "mean": ["x"]},
+        {**NUMBER, "mean": "x"},
+        {**NUMBER, "mean": [float("nan")]},
+        {**NUMBER, "mean": [10**400]},
+        {**NUMBER, "mean": [1.0, 2.0]},
+        {**NUMBER, "scale": [0.0]},
+        {**NUMBER, "scale": []},
+        {**TEXT, "fill": [1.0]},
+        {**TEXT, "categories": [1]},
+        {**TEXT, "categories": "xy"},
+        {**TEXT, "categories": ["\ud800"]},
+    ],
+)
+def test_a_column_whose_parts_do_not_fit_is_refused(column):
+    json = {"encoder": "table", "columns": [column]}
+    refused("preprocessing cannot be read", encoder_from_json, json)
+
+
+def test_the_columns_that_were_changed_above_are_read():
+    encoder = encoder_from_json({"encoder": "table", "columns": [{**NUMBER, "mean": [1]}, TEXT]})
+    assert encoder.n_features == len(encoder.feature_names) == 5
+    assert encoder.transform(pa.table({"a": [3.0], "b": ["y"]})).tolist() == [[1, 0, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("changed", [{"mean": ["x"]}, {"mean": "x"}, {"scale": [0.0]}, {"scale": []}, {"mean": [None]}])
+def test_an_array_encoder_whose_parts_do_not_fit_is_refused(changed):
+    json = {"encoder": "array", "mean": [1.0], "scale": [2.0], **changed}
+    refused("preprocessing cannot be read", encoder_from_json, json)
+
+
+def test_features_are_counted_without_their_names(monkeypatch):
+    """A long name, and many categories of a letter: a small file, and names that fill the memory."""
+    encoder = TableEncoder.fit(flights())
+    monkeypatch.setattr("backprop_xp.columns.Column.feature_names", property(lambda self: pytest.fail("named")))
+    assert encoder.transform(flights(5)).shape == (5, encoder.n_features)
+
+
 # Targets
 
 
@@ -358,6 +517,31 @@ def test_regression(values):
     np.testing.assert_allclose(encoded * target.scale + target.mean, values, rtol=1e-13)
     assert target.encode(values).dtype == np.float32
     assert Target.from_json(json.loads(json.dumps(target.to_json()))) == target
+
+
+@pytest.mark.parametrize(
+    "json",
+    [
+        {"task": "classification", "n_outputs": 2, "classes": None},
+        {"task": "classification", "n_outputs": 2, "classes": ["a"]},
+        {"task": "classification", "n_outputs": 2, "classes": "ab"},
+        {"task": "classification", "n_outputs": 2, "classes": [None, "a"]},
+        {"task": "classification", "n_outputs": 2, "classes": [[1], [2]]},
+        {"task": "classification", "n_outputs": 2, "classes": [1, 10**400]},
+        {"task": "classification", "n_outputs": 9000, "classes": ["long" * 9000] + ["a"] * 8999},
+        {"task": "multilabel", "n_outputs": 2, "classes": ["a", "b"]},
+        {"task": "multilabel", "n_outputs": 2.5},
+        {"task": "multilabel", "n_outputs": 0},
+        {"task": "regression", "n_outputs": 1, "mean": [0.0]},
+        {"task": "regression", "n_outputs": 1, "mean": ["1"], "scale": ["2"]},
+        {"task": "regression", "n_outputs": 1, "mean": [10**400], "scale": [1.0]},
+        {"task": "regression", "n_outputs": 1, "mean": [0.0, 0.0], "scale": [1.0, 1.0]},
+        {"task": []},
+        {"a\nb": 1},
+    ],
+)
+def test_a_target_whose_parts_do_not_fit_is_refused(json):
+    refused("target cannot be read", Target.from_json, json)
 
 
 def test_constant_regression_target():

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import typer
 
+from backprop_xp.columns import as_python
 from backprop_xp.datasets import BUILT_IN, Dataset
+from backprop_xp.files import user_path
 from backprop_xp.job import Job
 from backprop_xp.recorder import Recorder
 
@@ -39,7 +41,7 @@ def _row(job: Job, place: int) -> dict[str, Any]:
     number = place + 1 if job.judged.numbers is None else int(job.judged.numbers[place])
     row = {"row": number, "target": _plain(target[place])}
     if hasattr(inputs, "column_names"):
-        row["values"] = {name: _plain(inputs[name][place].as_py()) for name in inputs.column_names[:_COLUMNS]}
+        row["values"] = {name: _plain(as_python(inputs[name][place])) for name in inputs.column_names[:_COLUMNS]}
         row["more"] = max(0, len(inputs.column_names) - _COLUMNS)
     return row
 
@@ -68,5 +70,5 @@ def _given(context: typer.Context) -> Iterator[str]:
 
 
 def _digest(path: str) -> str:
-    with Path(path).expanduser().open("rb") as file:
+    with user_path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from backprop_xp import display, flags
 from backprop_xp.cli import options
-from backprop_xp.datasets import is_row_index, load
+from backprop_xp.datasets import is_row_index, load, text_columns
 from backprop_xp.errors import InputError
 from backprop_xp.model import Model
 from backprop_xp.model import load as load_model
 from backprop_xp.scoring import scores
-from backprop_xp.tables import TableEncoder, encoder_from_json
+from backprop_xp.tables import TableEncoder, encoder_from_json, listed
 
 
 def predict(
@@ -84,18 +84,19 @@ def encoded(model: Model, data: str, target: str | None, *, need_target: bool) -
     if need_target and model.target is None:
         raise InputError("the model file does not say what its outputs stand for: only predict can use it")
     encoder = encoder_from_json(model.preprocessing)
-    source = load(data, target or model.extra.get("target"), need_target=need_target)
+    named, dropped = model.extra.get("target"), model.extra.get("dropped", [])
+    if not isinstance(named, str | None) or not isinstance(dropped, list):
+        raise InputError("the model file is damaged: its target has no name, or its dropped columns are no list")
+    text = text_columns(encoder, model.target, target or named)
+    source = load(data, target or named, need_target=need_target, text=text)
     for note in source.notes:
         print(note, file=sys.stderr)
     if isinstance(encoder, TableEncoder) and hasattr(source.inputs, "column_names"):
-        dropped = model.extra.get("dropped", ())
-        ignored = [name for name in encoder.extra(source.inputs) if name not in dropped and not is_row_index(name)]
+        aside = set(map(str, dropped))
+        ignored = [name for name in encoder.extra(source.inputs) if name not in aside and not is_row_index(name)]
         if ignored:
-            print(f"columns the model was not trained on are ignored: {', '.join(ignored)}", file=sys.stderr)
-    X = encoder.transform(source.inputs, str(model.params[0][0].dtype))
-    if X.shape[1] != model.network.widths[0]:
-        raise InputError(f"the model file is damaged: {X.shape[1]} features for {model.network.widths[0]} inputs")
-    return X, source.target
+            print(f"columns the model was not trained on are ignored: {listed(ignored)}", file=sys.stderr)
+    return encoder.transform(source.inputs, str(model.params[0][0].dtype)), source.target
 
 
 def _outputs(model: Model, X: NDArray[Any], device: str, backend: str | None) -> NDArray[Any]:
