@@ -210,8 +210,9 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         self._check_schedule()
         if classes is not None:
             classes = backends.to_host(classes)
-        if hasattr(self, "classes_"):
-            known = backends.to_host(self.classes_)  # scikit-learn's check takes a device's for others
+        known = getattr(self, "classes_", None)
+        if known is not None:
+            known = backends.to_host(known)  # scikit-learn's check takes a device's for others
             if classes is not None and not np.array_equal(known, unique_labels(classes)):
                 raise ValueError(
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
