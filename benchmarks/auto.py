@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from statistics import median
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ DTYPE = "float32"  # that the peers and loops suites measure engines with
 ALLOWED = 1.05  # times the time of the best engine
 MANY = 10**9  # steps, of which no start matters
 _PARTS = Cost._fields[1:-1]
+_STEPS = (0.8, 0.9, 0.97, 1.03, 1.1, 1.25)
+_OF_ERRORS, _MOST = 0.1, 4.0
 LEVEL = 1.05  # times the time of the best engine, which counts as being it
 
 
@@ -85,7 +87,7 @@ def starts(results: Results, backend: str = "numpy") -> dict[str, float]:
 
 
 def costs(found: Iterable[Sample], start: Mapping[str, float]) -> dict[str, Cost]:
-    """Return the costs of every engine: least squares of relative errors, none of them negative.
+    """Return the costs of every engine, none of them negative: least squares of relative errors, then `_to_choose`.
 
     An error counts in proportion to how near the engine is to the best one: far from it, nothing depends on it. One
     that is not the best at the largest sample is not chosen, and not fitted, beyond the largest at which it is.
@@ -104,7 +106,39 @@ def costs(found: Iterable[Sample], start: Mapping[str, float]) -> dict[str, Cost
         some = [each for each in found if each.seconds.get(engine, math.inf) < math.inf and _millions(each) <= most]
         cost = _fitted(some, engine, start.get(engine, 0.0))
         fitted[engine] = cost if most == largest else cost._replace(most=float(f"{most:.6g}"))
-    return fitted
+    return _to_choose(found, fitted)
+
+
+def _to_choose(found: Sequence[Sample], of: Mapping[str, Cost]) -> dict[str, Cost]:
+    """Return the costs with each part moved, by some per cent at a time, while less time is `_lost`."""
+    made = dict(of)
+    least, moved = _lost(found, made), True
+    while moved:
+        moved = False
+        for engine, part, by in product(made, _PARTS, _STEPS):
+            other = made | {engine: made[engine]._replace(**{part: float(f"{getattr(made[engine], part) * by:.3g}")})}
+            if (lost := _lost(found, other)) < least - 1e-6:
+                made, least, moved = other, lost, True
+    return made
+
+
+def _lost(found: Sequence[Sample], of: Mapping[str, Cost]) -> float:
+    """Return the mean logarithm of what the choices take of the best engines' times, and a tenth of the costs' errors.
+
+    The errors keep a cost the time that it stands for, so that it holds for other sizes too.
+    """
+    total = 0.0
+    for _, work, seconds in found:
+        expected = {name: (of[name].of(work) - of[name].start) / MANY for name in of.keys() & seconds}
+        best = min(seconds.values())
+        total += math.log(min(seconds[min(expected, key=lambda name: expected[name])] / best, _MOST))
+        errors = [
+            abs(math.log(expected[name] / seconds[name])) * best / seconds[name]
+            for name in expected
+            if max(expected[name], seconds[name]) < math.inf
+        ]
+        total += _OF_ERRORS * sum(errors) / len(expected)
+    return total / len(found)
 
 
 def _best(sample: Sample) -> float:

@@ -39,6 +39,7 @@ from benchmarks.contenders import (
 )
 from benchmarks.contest import CHECKED_STEPS, Harness, Plan, distance
 from benchmarks.problems import Problem
+from benchmarks.worker import Worker
 
 ROOT = Path(__file__).parent.parent
 SMALL = Problem((3, 5, 4), 6, n_batches=4)
@@ -277,6 +278,58 @@ def test_turns_are_taken_round_by_round_and_each_round_begins_with_another(harne
 
 
 S_BY_HAND = named("NumPy by hand, in place")
+
+
+def test_no_turn_is_chosen_or_taken_with_a_compilation_in_it(harness, monkeypatch):
+    """Who compiles for each number of steps has taken as many before it is timed with them."""
+    asked = []
+    ask = contest.Process.ask
+
+    def slow_at_first(process, do, **arguments):
+        answer = ask(process, do, **arguments)
+        if do == "steps":
+            first = arguments["n"] not in asked
+            asked.append(arguments["n"])
+            answer["seconds"] = 10.0 if first else 1e-4 * arguments["n"]
+        return answer
+
+    monkeypatch.setattr(contest.Process, "ask", slow_at_first)
+    (outcome,) = harness.hold(SMALL, [named(ON_NUMPY.name)], Plan(3, 0.02, 9.0)).values()
+    assert outcome.steps >= 100
+    assert outcome.seconds == [1e-4] * 3
+
+
+def test_every_turn_that_is_brief_is_warmed_up_alike():
+    taken = []
+    worker = Worker()
+    worker.contender = SimpleNamespace(run=lambda n: (taken.append(n), time.sleep(0.001 * n)))
+    worker.pace = 0.01
+    worker.steps(1, warm=40)  # of 0.4 s, expected
+    assert taken == [40, 40, 1]
+    taken.clear()
+    worker.pace = 0.02
+    worker.steps(1, warm=40)
+    assert taken == [1]
+
+
+def test_no_contender_is_bidden_which_kernels_to_take(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
+    process = contest.Process(threads=1)
+    environment = Path(f"/proc/{process.process.pid}/environ")
+    try:
+        held = environment.read_bytes() if environment.exists() else pytest.skip("no /proc")
+    finally:
+        process.close()
+    assert b"OMP_NUM_THREADS=1" in held
+    assert b"OPENBLAS_CORETYPE" not in held
+
+
+def test_engine_torch_compiles_before_it_is_timed():
+    pytest.importorskip("torch")
+    steps = ours.Steps(SMALL, "torch")
+    n_compiled = steps.engine.n_compiled
+    steps.run(3 * SMALL.n_batches)
+    assert steps.engine.n_compiled == n_compiled == 1
 
 
 def test_a_case_predicted_to_take_too_long_is_left_out(harness):

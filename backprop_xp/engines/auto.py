@@ -88,9 +88,9 @@ class Cost(NamedTuple):
 # measured, or was not faster than eager anywhere.
 COSTS: dict[tuple[str, str], dict[str, Cost]] = {
     ("numpy", "float32"): {
-        "eager": Cost(start=0.000131, step=0.0, layer=1.15e-05, product=0.00725, unit=0.00184, weight=0.000171),
-        "jax": Cost(start=0.413, step=1.05e-05, layer=0.0, product=0.00416, unit=0.00167, weight=0.000216),
-        "loops": Cost(start=1.24, step=1.18e-08, layer=0.0, product=0.0, unit=0.00886, weight=7.25e-05, most=0.606208),
+        "eager": Cost(start=0.000196, step=2.06e-05, layer=0.0, product=0.00481, unit=0.00186, weight=0.000236),
+        "jax": Cost(start=0.662, step=3.18e-06, layer=0.0, product=0.00438, unit=0.00275, weight=0.00021),
+        "loops": Cost(start=1.51, step=1.72e-07, layer=0.0, product=0.0, unit=0.00857, weight=8.46e-05, most=0.606208),
     },
 }
 

@@ -138,16 +138,16 @@ def _fit(said: str, engine: str, device: str = "cpu", needs: str | None = None) 
 
 def fitting(device: str) -> list[Contender]:
     """Return who does a whole job on the device."""
-    ours = ON_NUMPY if device == "cpu" else ON_CUPY
-    on: dict[str, Any] = {"options": {"device": device}}
-    torch: dict[str, Any] = {"needs": "torch", "install": INSTALL["torch"]}
-    found = [
-        replace(ours, make="benchmarks.contenders.whole_jobs:Fit", **on),
-        Contender("PyTorch eager", "peer", "benchmarks.contenders.pytorch:FitJob", **on, **torch),
+    cpu = device == "cpu"
+    make = "benchmarks.contenders.whole_jobs:Fit"
+    ours = replace(ON_NUMPY if cpu else ON_CUPY, make=make, options={"device": device})
+    engines = [_engine("jax", "jax", device), *([] if cpu else [_engine("cuda_graph", "cupy", device)])]
+    users = [
+        _user("PyTorch eager", "pytorch:FitJob", "torch", device),
+        _user("JAX, scan an epoch", "users_jax:FitJob", "jax", device),
     ]
-    if device == "cpu":
-        found.append(Contender("scikit-learn MLP", "peer", "benchmarks.contenders.scikit_learn:FitJob"))
-    return found
+    scikit_learn = Contender("scikit-learn MLP", "peer", "benchmarks.contenders.scikit_learn:FitJob")
+    return [ours, *(replace(engine, make=make) for engine in engines), *users, *([scikit_learn] if cpu else [])]
 
 
 def growing(axis: str, device: str) -> list[Contender]:

@@ -16,8 +16,9 @@ from benchmarks.jobs import Arrays, Curve, Job
 class Fit:
     """Trainer.fit."""
 
-    def __init__(self, job: Job, device: str = "cpu") -> None:
+    def __init__(self, job: Job, device: str = "cpu", engine: str = "eager") -> None:
         self.fitted: Any = None
+        self.engine = engine
         self.job, self.device, data = replace(job, epochs=1), device, job.arrays()
         self.data = Arrays(*(array[: 4 * job.batch] for array in data))
         self.run(1)
@@ -41,7 +42,7 @@ class Fit:
             epochs=job.epochs,
             seed=job.seed,
             device=self.device,
-            engine="eager",
+            engine=self.engine,
             **options,
         )
 

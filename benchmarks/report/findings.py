@@ -76,7 +76,7 @@ def _against_peers(cases: list[Case], on: str) -> list[Finding]:
     if not pairs:
         return []
     spreads = [ratio_spread(*pair) for pair in pairs]
-    ahead, behind = sum(s.high < 1 for s in spreads), sum(s.low > 1 for s in spreads)
+    ahead, behind = (sum(s.verdict == side for s in spreads) for side in ("ahead", "behind"))
     counts = f"ahead of the best peer{on} in {ahead}, behind in {behind}, level in {len(pairs) - ahead - behind}."
     ends = sorted(zip(spreads, pairs, strict=True), key=lambda end: end[0].median)
     ends = [ends[0], ends[-1]] if len(ends) > 1 else ends
@@ -92,7 +92,7 @@ def _peer_by_peer(cases: list[Case]) -> str:
         ours = case.best("ours")
         for row in case.rows if ours else ():
             if ours and row.role == "peer":
-                met.setdefault(row.contender, []).append(ratio_spread(ours, row).high < 1)
+                met.setdefault(row.contender, []).append(ratio_spread(ours, row).verdict == "ahead")
     said = (f"{name} in {sum(wins)} of {len(wins)}" for name, wins in met.items())
     return f"Peer by peer, ahead of {'; '.join(said)}."
 
@@ -103,7 +103,7 @@ def _jobs(results: Results) -> list[Finding]:
         return []
     said = [f"{factor(ratio(a, b))} for {job_name(a.case)} ({b.contender}{_accuracy(a, b)})" for a, b in pairs]
     ratios = [ratio(a, b) for a, b in pairs]
-    return [Finding(between(ratios, _short) + TIMES, f"the time of the fastest peer to fit: {listing(said)}.")]
+    return [Finding(between(ratios) + TIMES, f"the time of the fastest peer to fit: {listing(said)}.")]
 
 
 def _accuracy(ours: Row, peer: Row) -> str:

@@ -67,7 +67,8 @@ METHOD = (
     """Each contender runs in a process of its own, and is warmed up before any figure counts: compiling is not
     timed.""",
     """Times are medians; what stands behind ± is half the distance between the quartiles, as a share of the median. A
-    ratio is called ahead or behind where its quartiles lie on one side of 1, and level otherwise.""",
+    ratio is called ahead or behind where its quartiles lie on one side of 1 and its median is 2 % off, and level
+    otherwise.""",
     """Nothing is extrapolated: exponents hold between the sizes named, and crossovers lie between measured
     neighbours.""",
 )

@@ -19,14 +19,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def section(results: Results, picture_folder: Path) -> str:
-    """Return the section in Markdown, and write its two pictures.
+    """Return the section in Markdown, and write its pictures.
 
     Parameters
     ----------
     picture_folder : Path
         Where the pictures go; they are named relative to the root of the repository if it lies inside.
     """
-    heat = [loops.heat_map(found) for found in heats(results)[:1]]
+    heat = [loops.heat_map(found) for found in heats(results)]
     bars = peers.overview(results, "sgd")
     drawn = [*heat, *([bars] if bars else [])]
     save(drawn, picture_folder)
@@ -54,18 +54,22 @@ def _image(picture: Picture, folder: Path) -> str:
 
 
 def _steps(results: Results, where: str) -> list[str]:
-    """Return the verdicts on SGD's steps, the times that they come from, and why there is none."""
-    verdicts, times = tables.verdicts(results, "sgd", where), tables.medians(results, "sgd", where)
-    if not verdicts.rows:
+    """Return the verdicts on the steps, the times that those of SGD come from, and why there is none."""
+    verdicts = {rule: made for rule in ("sgd", "adam") if (made := tables.verdicts(results, rule, where)).rows}
+    if not verdicts:
         return []
     on = "" if where == "cpu" else f", {where}"
-    return [
-        f"A step of SGD{on}, as ratios of times: below 1, what stands before the slash is the faster one.",
-        to_markdown(verdicts),
-        f"The same in microseconds{on}; the fastest in bold:",
-        to_markdown(times),
-        *_reasons(results, where),
+    said = [
+        f"A step{on}, as ratios of times: below 1, what stands before the slash is the faster one. Ahead or behind "
+        "where three rounds in four say so and by more than 2 %, level otherwise. Limits, which products alone and "
+        "bare steps are, have no such word."
     ]
+    for rule, made in verdicts.items():
+        said += [f"With {rule}:", to_markdown(made)]
+    if "sgd" in verdicts:
+        times = tables.medians(results, "sgd", where)
+        said += [f"The times of a step of sgd{on}; the fastest in bold:", to_markdown(times)]
+    return [*said, *_reasons(results, where)]
 
 
 def _reasons(results: Results, where: str) -> list[str]:

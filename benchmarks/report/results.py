@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ SUITES = ("loops", "tutorial", "peers", "jobs", "fits", "growth")
 Values = Mapping[str, str | int | float]
 Made = TypeVar("Made")
 Key = tuple[tuple[str, str | int | float], ...]
+LEAST = 0.02  # of a ratio, from which a difference is called one
 
 
 class Spread(NamedTuple):
@@ -25,6 +26,16 @@ class Spread(NamedTuple):
     low: float
     median: float
     high: float
+
+    @property
+    def verdict(self) -> Literal["ahead", "behind", "level"]:
+        """Of a ratio: "ahead" or "behind" where its quartiles lie on one side of 1 and its median 2 % off, or "level".
+
+        One process a contender, with a layout of memory of its own, carries no smaller difference.
+        """
+        if self.high < 1 and self.median < 1 / (1 + LEAST):
+            return "ahead"
+        return "behind" if self.low > 1 and self.median > 1 + LEAST else "level"
 
 
 @dataclass(frozen=True)

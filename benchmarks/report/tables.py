@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from benchmarks.report.grids import AxisLines, Heat
-from benchmarks.report.markup import Cell, Mark, Table, table
+from benchmarks.report.markup import Cell, Table, table
 from benchmarks.report.results import Case, Gap, Results, Row, Spread, Values, contenders, device, middle, ratio_spread
 from benchmarks.report.scaling import Axis, axes, shares
 from benchmarks.report.standards import STANDARDS, Standard
@@ -37,9 +37,8 @@ def median_text(spread: Spread) -> str:
 
 
 def verdict(spread: Spread, who: str, write: Callable[[Spread], str] = median_text) -> Cell:
-    """Return ours / theirs in words: ahead or behind where three rounds in four say so, level otherwise."""
-    mark: Mark = "ahead" if spread.high < 1 else "behind" if spread.low > 1 else "level"
-    return Cell(f"{write(spread)} {mark}", mark, who)
+    """Return ours / theirs in words."""
+    return Cell(f"{write(spread)} {spread.verdict}", spread.verdict, who)
 
 
 def time_cell(case: Case, contender: str, scale: float = 1e6) -> Cell:
@@ -79,9 +78,8 @@ def verdicts(results: Results, optimizer: str | None = None, where: str | None =
         ]
         for case in cases
     )
-    return table(
-        ["network", "best of ours", "/ best peer", *(standard.title for standard in standards)], rows, labels=2
-    )
+    heads = ["network", "best of ours", "best of ours / best peer", *(standard.title for standard in standards)]
+    return table(heads, rows, labels=2)
 
 
 def _held(case: Case, standard: Standard) -> Cell:
@@ -116,7 +114,7 @@ def steps(results: Results, optimizer: str | None = None, where: str | None = No
 
 
 def medians(results: Results, optimizer: str, where: str = "cpu") -> Table:
-    """Return the same without spreads, fits and reasons, and with the fastest marked."""
+    """Return the same without spreads, fits and reasons, each in its unit, and with the fastest marked."""
     cases = _peers(results, optimizer, where)
     names = contenders(row for case in cases for row in case.rows if row.role != "fit")
     rows: Iterable[list[Cell | str]] = (
@@ -130,7 +128,7 @@ def _median(case: Case, name: str) -> Cell:
     fastest = min((row.median for row in case.rows if row.role not in ("fit", "floor")), default=0.0)
     if row is None:
         return NONE
-    return Cell(number(row.median * 1e6), "fastest" if row.median == fastest and row.role != "floor" else "")
+    return Cell(duration(row.median), "fastest" if row.median == fastest and row.role != "floor" else "")
 
 
 def _without(case: Case, optimizer: str | None) -> Values:

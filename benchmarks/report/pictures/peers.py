@@ -94,7 +94,7 @@ def summary(cases: Sequence[Case]) -> str:
     if floors:
         said.append(f"The best of ours takes {between(floors, factor)} the time of the matrix products alone.")
     if spreads:
-        ahead, behind = sum(s.high < 1 for s in spreads), sum(s.low > 1 for s in spreads)
+        ahead, behind = (sum(s.verdict == side for s in spreads) for side in ("ahead", "behind"))
         level = f"level in {len(spreads) - ahead - behind} of {len(spreads)}"
         times = between([s.median for s in spreads], factor)
         said.append(f"It is ahead of the best peer in {ahead}, behind in {behind} and {level}: {times} its time.")
