@@ -280,7 +280,7 @@ class Jax:
     ) -> tuple[Program, bool]:
         try:
             traced = program.trace(*arguments)
-        except (InputError, MemoryError):
+        except (InputError, MemoryError, StopTraining):
             raise
         except Exception as error:  # whatever the step's own functions raise of what has no values
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
