@@ -1,7 +1,12 @@
 """TensorBoard's events, written as training goes."""
 
+import os
+import socket
 import time
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +51,8 @@ class TensorBoard(Callback):
             if name != "epoch":
                 parts["validation" if held else "train"][figure] = value
         for part, figures in parts.items():
-            if figures:
-                self._write(part, int(record["epoch"]), figures)
+            if figures and not self._full:
+                self._attempt(partial(self._write, part, int(record["epoch"]), figures))
 
     def on_train_end(self, trainer: Any) -> None:
         """Write out what is left, and close the files."""
@@ -57,36 +62,46 @@ class TensorBoard(Callback):
 
     def _open(self, part: str, epoch: int) -> None:
         make, events, _ = _library()
-        writer = self._writers[part] = make(str(self._folder / part), flush_secs=5)
+        folder = self._folder / part
+        folder.mkdir(exist_ok=True)
+        # TensorBoard reads a folder's files in the order of their names, and two runs may begin within a second.
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        name = f"events.out.tfevents.{seconds:010d}.{nanoseconds:09d}.{socket.gethostname()}.{os.getpid()}"
+        self._writers[part] = make((folder / name).open("xb"))
+        self._add(part, file_version="brain.Event:2")
         # What an earlier run wrote of these epochs shall not be shown beside them.
-        log = events.SessionLog(status=events.SessionLog.START)
-        writer.add_event(events.Event(wall_time=time.time(), step=epoch, session_log=log))
+        self._add(part, step=epoch, session_log=events.SessionLog(status=events.SessionLog.START))
+
+    def _add(self, part: str, **content: Any) -> None:
+        _, events, _ = _library()
+        writer = self._writers[part]
+        writer.write(events.Event(wall_time=time.time(), **content).SerializeToString())
+        writer.flush()
 
     def _write(self, part: str, epoch: int, figures: dict[str, float]) -> None:
-        if self._full:
-            return
         if part not in self._writers:
-            self._attempt(lambda: self._open(part, epoch))
-        _, events, summary = _library()
+            self._open(part, epoch)
+        _, _, summary = _library()
         values = [summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
-        event = events.Event(wall_time=time.time(), step=epoch, summary=summary(value=values))
-        if not self._full:
-            self._attempt(lambda: self._writers[part].add_event(event))
+        self._add(part, step=epoch, summary=summary(value=values))
 
-    def _attempt(self, writing: Any) -> None:
+    def _attempt(self, writing: Callable[[], object]) -> None:
         """Write; a full disk stops the events, not the training."""
         try:
             writing()
         except OSError as error:
             warnings.warn(f"the events in {str(self._folder)!r} end here: {error.strerror}", stacklevel=2)
+            for writer in self._writers.values():
+                with suppress(OSError):
+                    writer.close()
             self._writers, self._full = {}, True
 
 
 def _library() -> tuple[Any, Any, Any]:
-    """Return TensorBoard's writer, events and summary; a callback that held its modules could not be copied."""
+    """Return TensorBoard's record writer, events and summary; a callback that held its modules could not be copied."""
     try:
         from tensorboard.compat.proto import event_pb2, summary_pb2
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        from tensorboard.summary.writer.record_writer import RecordWriter
     except ImportError:
         raise InputError("events for TensorBoard need it: pip install 'backprop-xp[tensorboard]'") from None
-    return EventFileWriter, event_pb2, summary_pb2.Summary
+    return RecordWriter, event_pb2, summary_pb2.Summary

@@ -56,6 +56,12 @@ def test_what_a_broken_off_run_wrote_is_not_shown_beside_what_takes_its_place(tm
     assert [step for step, _ in scalars(tmp_path / "tb" / "validation")["loss"]] == [1, 2]
 
 
+def test_of_many_runs_in_a_second_the_last_is_shown(tmp_path):
+    for epochs in range(13, 1, -1):  # the next run's first epoch takes the place of those of the run before
+        fitted(tmp_path / "tb", epochs=epochs)
+    assert [step for step, _ in scalars(tmp_path / "tb" / "train")["loss"]] == [1, 2]
+
+
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_an_estimators_fit(tmp_path):
     X, y = load_iris(return_X_y=True)
@@ -109,7 +115,7 @@ def test_a_full_disk_stops_the_events_and_not_the_training(tmp_path, monkeypatch
 
     def fill(record):
         if record["epoch"] == 2:
-            monkeypatch.setattr(board._writers["train"], "add_event", full)
+            monkeypatch.setattr(board._writers["train"], "write", full)
 
     trainer = bx.Trainer(NETWORK, epochs=4, callbacks=[fill, board])
     with pytest.warns(UserWarning, match="end here: No space left on device"):
