@@ -4,6 +4,7 @@ import csv
 import difflib
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -308,7 +309,7 @@ def _checked(path: Path, table: Table) -> Table:
         names = [name.strip() for name in table.column_names]
     except UnicodeDecodeError:
         raise InputError(f"{path}: the header is not UTF-8 text: {_CONVERT}") from None
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(
             f"{path} has more than one column named {twice[0]!r}: the first line must name each column once"

@@ -11,7 +11,6 @@ from torch import nn
 
 from backprop_xp.errors import InputError
 from benchmarks.contenders import whole_jobs
-from benchmarks.jobs import Curve
 from benchmarks.problems import EPSILON, Problem
 
 
@@ -162,18 +161,8 @@ class Graphed(Eager):
 class FitJob(whole_jobs.Fit):
     """The usual loop, with what is quick: the data on the device, rows taken by index, Adam fused."""
 
-    def run(self, n_steps: int) -> None:
-        """Fit."""
-        self.loop()
-
-    def curve(self) -> Curve:
-        """Fit, looking on."""
-        curve = Curve(self.accuracy)
-        self.loop(curve)
-        return curve
-
-    def loop(self, curve: Curve | None = None) -> None:
-        """Train, noting each epoch if there is a curve."""
+    def loop(self, note: Callable[..., None] | None = None) -> None:
+        """Train; call note, where there is one, after each epoch."""
         require(self.device)
         job, several = self.job, self.job.n_outputs > 1
         torch.manual_seed(job.seed)
@@ -187,10 +176,10 @@ class FitJob(whole_jobs.Fit):
                 optimizer.zero_grad()
                 criterion(self.fitted(X[rows]), y[rows]).backward()
                 optimizer.step()
-            if self.device == "cuda" and (curve is not None or epoch == job.epochs - 1):
+            if self.device == "cuda" and (note is not None or epoch == job.epochs - 1):
                 torch.cuda.synchronize()
-            if curve is not None:
-                curve.note()
+            if note is not None:
+                note()
 
     def accuracy(self) -> float:
         """Return the share of validation rows that are told rightly."""

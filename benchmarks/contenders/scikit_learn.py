@@ -1,5 +1,6 @@
 """scikit-learn's MLPClassifier: steps by partial_fit, which is an epoch over its rows; and a whole job."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,6 @@ from sklearn.neural_network import MLPClassifier
 
 from backprop_xp.errors import InputError
 from benchmarks.contenders import whole_jobs
-from benchmarks.jobs import Curve
 from benchmarks.problems import EPSILON, Problem
 
 
@@ -59,15 +59,10 @@ class Steps:
 class FitJob(whole_jobs.Fit):
     """MLPClassifier.fit; the curve by partial_fit, which is an epoch."""
 
-    def run(self, n_steps: int) -> None:
-        """Fit."""
-        self.fitted = self.model()
-        self.fitted.fit(self.data.X, self.data.y.ravel())
-
-    def model(self) -> Any:
-        """Return an estimator that has not begun."""
-        job = self.job
-        return MLPClassifier(
+    def loop(self, note: Callable[..., None] | None = None) -> None:
+        """Train; call note, where there is one, after each epoch."""
+        job, y = self.job, self.data.y.ravel()
+        self.fitted = MLPClassifier(
             job.hidden,
             activation="relu",
             solver="adam",
@@ -78,17 +73,14 @@ class FitJob(whole_jobs.Fit):
             n_iter_no_change=job.epochs + 1,  # all epochs, as the others
             random_state=np.random.RandomState(job.seed),
         )
+        if note is None:
+            self.fitted.fit(self.data.X, y)
+            return
+        classes = np.unique(y)
+        for _ in range(job.epochs):
+            self.fitted.partial_fit(self.data.X, y, classes=classes)
+            note()
 
     def accuracy(self) -> float:
         """Return the share of validation rows that are told rightly."""
         return float(np.mean(self.fitted.predict(self.data.X_val) == self.data.y_val.ravel()))
-
-    def curve(self) -> Curve:
-        """Fit, looking on."""
-        y = self.data.y.ravel()
-        self.fitted, classes = self.model(), np.unique(y)
-        curve = Curve(self.accuracy)
-        for _ in range(self.job.epochs):
-            self.fitted.partial_fit(self.data.X, y, classes=classes)
-            curve.note()
-        return curve

@@ -1,5 +1,6 @@
 """JAX as its users write it: value_and_grad under jit, a step at a time or a scan over an epoch; and a whole job."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 
 from backprop_xp.errors import InputError
 from benchmarks.contenders import whole_jobs
-from benchmarks.jobs import Curve
 from benchmarks.problems import EPSILON, Problem
 
 
@@ -140,18 +140,8 @@ def job_epoch(state: Any, key: Any, X: Any, y: Any, batch: int, learning_rate: f
 class FitJob(whole_jobs.Fit):
     """A scan an epoch, rows taken by index on the device."""
 
-    def run(self, n_steps: int) -> None:
-        """Fit."""
-        self.loop()
-
-    def curve(self) -> Curve:
-        """Fit, looking on."""
-        curve = Curve(self.accuracy)
-        self.loop(curve)
-        return curve
-
-    def loop(self, curve: Curve | None = None) -> None:
-        """Train, noting each epoch if there is a curve."""
+    def loop(self, note: Callable[..., None] | None = None) -> None:
+        """Train; call note, where there is one, after each epoch."""
         job = self.job
         y = self.data.y.astype(np.int32 if job.n_outputs > 1 else np.float32)
         X, y = jax.device_put((self.data.X, y), select(self.device))
@@ -168,9 +158,9 @@ class FitJob(whole_jobs.Fit):
         state: Any = params, (zeros(), zeros(), jnp.float32(0))
         for key in keys:
             state = job_epoch(state, key, X, y, job.batch, job.learning_rate)
-            if curve is not None:
+            if note is not None:
                 self.fitted = jax.block_until_ready(state[0])
-                curve.note()
+                note()
         self.fitted = jax.block_until_ready(state[0])
 
     def accuracy(self) -> float:

@@ -4,6 +4,7 @@
 fit comes first, since libraries load parts of themselves when they are first used.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,15 +27,20 @@ class Fit:
 
     def run(self, n_steps: int) -> None:
         """Fit."""
-        self.fitted = self.trainer()
-        self.fitted.fit(self.data.X, self.data.y)
+        self.loop()
 
-    def trainer(self, **options: Any) -> bx.Trainer:
-        """Return a trainer that has not begun."""
+    def curve(self) -> Curve:
+        """Fit, looking on."""
+        curve = Curve(self.accuracy)
+        self.loop(curve.note)
+        return curve
+
+    def loop(self, note: Callable[..., None] | None = None) -> None:
+        """Train; call note, where there is one, after each epoch."""
         job = self.job
         several = job.n_outputs > 1
         widths = (self.data.X.shape[1], *job.hidden, job.n_outputs)
-        return bx.Trainer(
+        self.fitted = bx.Trainer(
             bx.Network(widths, activation="relu", output="softmax" if several else "sigmoid"),
             "cross_entropy" if several else "binary_cross_entropy",
             bx.adam(job.learning_rate),
@@ -43,19 +49,13 @@ class Fit:
             seed=job.seed,
             device=self.device,
             engine=self.engine,
-            **options,
+            callbacks=[note] if note else [],
         )
+        self.fitted.fit(self.data.X, self.data.y)
 
     def accuracy(self) -> float:
         """Return the share of validation rows that are told rightly."""
         return right(self.fitted.predict_proba(self.data.X_val), self.data.y_val)
-
-    def curve(self) -> Curve:
-        """Fit, looking on."""
-        curve = Curve(self.accuracy)
-        self.fitted = self.trainer(callbacks=[curve.note])
-        self.fitted.fit(self.data.X, self.data.y)
-        return curve
 
     def facts(self) -> dict[str, Any]:
         """Return the accuracy of the fit, and the curve of another."""
