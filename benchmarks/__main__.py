@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     help="Loops against matrices, and this project beside what a user would pick instead, on this machine.\n\n"
     "`run` measures, `report` draws what was measured, `compare` sets two runs side by side, "
-    "`auto` fits the rule of engine auto. A quick look at all of it: pytest benchmarks",
+    "`auto` makes the rule of engine auto. A quick look at all of it: pytest benchmarks",
 )
 
 
@@ -161,12 +161,18 @@ def auto(
         Path | None,
         typer.Argument(help="A folder of results. Default: this machine's, the one written last.", show_default=False),
     ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Put the rule in the place of the one in use.")] = False,
 ) -> None:
-    """Fit the costs by which engine "auto" chooses, and show what it would choose in every case that was measured."""
+    """Make the rule by which engine "auto" chooses, and show what it would choose in every case that was measured."""
+    from backprop_xp.engines.auto import FILE
     from benchmarks import auto as rule
     from benchmarks.report import results
 
-    typer.echo(rule.text(results.load(folder or _written_last())))
+    found = results.load(folder or _written_last())
+    typer.echo(rule.text(found))
+    if write:
+        FILE.write_text(rule.as_json(rule.made(found)), encoding="utf-8")
+        typer.echo(f"written to {FILE}")
 
 
 def _written_last() -> Path:

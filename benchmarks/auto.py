@@ -1,8 +1,9 @@
-"""The rule of engine "auto": its costs as they are fitted to results, and what it would choose in every case."""
+"""The rule of engine "auto": made from results, and what it would choose in every case."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from backprop_xp.engines import auto
-from backprop_xp.engines.auto import Cost, Work
+from backprop_xp.engines.auto import Cost, Measured, Rule, Work
 from backprop_xp.errors import InputError
 from benchmarks.contenders import ENGINES
 from benchmarks.report.results import Case, Results, Values, device
@@ -20,8 +21,6 @@ DTYPE = "float32"  # that the peers and loops suites measure engines with
 ALLOWED = 1.05  # times the time of the best engine
 MANY = 10**9  # steps, of which no start matters
 _PARTS = Cost._fields[1:-1]
-_STEPS = (0.8, 0.9, 0.97, 1.03, 1.1, 1.25)
-_OF_ERRORS, _MOST = 0.1, 4.0
 LEVEL = 1.05  # times the time of the best engine, which counts as being it
 
 
@@ -86,11 +85,12 @@ def starts(results: Results, backend: str = "numpy") -> dict[str, float]:
     return {engine: median(seconds) for engine, seconds in found.items()}
 
 
-def costs(found: Iterable[Sample], start: Mapping[str, float]) -> dict[str, Cost]:
-    """Return the costs of every engine, none of them negative: least squares of relative errors, then `_to_choose`.
+def rule(found: Iterable[Sample], start: Mapping[str, float]) -> Rule:
+    """Return the laws of the engines that are the best one somewhere, and of eager, with what was measured.
 
-    An error counts in proportion to how near the engine is to the best one: far from it, nothing depends on it. One
-    that is not the best at the largest sample is not chosen, and not fitted, beyond the largest at which it is.
+    A law's costs are least squares of relative errors, none of them negative; an error counts in proportion to how near
+    the engine is to the best one: far from it, nothing depends on it. An engine that is not the best at the largest
+    sample is not chosen, and its law not fitted, beyond the largest at which it is.
 
     Parameters
     ----------
@@ -98,47 +98,20 @@ def costs(found: Iterable[Sample], start: Mapping[str, float]) -> dict[str, Cost
     start : mapping of engine to seconds
     """
     found = list(found)
-    largest = max(map(_millions, found))
-    fitted = {}
+    largest, costs = max(map(_millions, found)), {}
     for engine in sorted({engine for sample in found for engine in sample.seconds}):
         best_at = [_millions(each) for each in found if each.seconds.get(engine, math.inf) <= LEVEL * _best(each)]
-        most = largest if engine == "eager" else max(best_at, default=largest)
+        if not best_at and engine != "eager":
+            continue
+        most = largest if engine == "eager" else max(best_at)
         some = [each for each in found if each.seconds.get(engine, math.inf) < math.inf and _millions(each) <= most]
         cost = _fitted(some, engine, start.get(engine, 0.0))
-        fitted[engine] = cost if most == largest else cost._replace(most=float(f"{most:.6g}"))
-    return _to_choose(found, fitted)
+        costs[engine] = cost if most == largest else cost._replace(most=float(f"{most:.6g}"))
+    return Rule(costs, (Measured(each.work, _rounded(each.seconds, costs)) for each in found))
 
 
-def _to_choose(found: Sequence[Sample], of: Mapping[str, Cost]) -> dict[str, Cost]:
-    """Return the costs with each part moved, by some per cent at a time, while less time is `_lost`."""
-    made = dict(of)
-    least, moved = _lost(found, made), True
-    while moved:
-        moved = False
-        for engine, part, by in product(made, _PARTS, _STEPS):
-            other = made | {engine: made[engine]._replace(**{part: float(f"{getattr(made[engine], part) * by:.3g}")})}
-            if (lost := _lost(found, other)) < least - 1e-6:
-                made, least, moved = other, lost, True
-    return made
-
-
-def _lost(found: Sequence[Sample], of: Mapping[str, Cost]) -> float:
-    """Return the mean logarithm of what the choices take of the best engines' times, and a tenth of the costs' errors.
-
-    The errors keep a cost the time that it stands for, so that it holds for other sizes too.
-    """
-    total = 0.0
-    for _, work, seconds in found:
-        expected = {name: (of[name].of(work) - of[name].start) / MANY for name in of.keys() & seconds}
-        best = min(seconds.values())
-        total += math.log(min(seconds[min(expected, key=lambda name: expected[name])] / best, _MOST))
-        errors = [
-            abs(math.log(expected[name] / seconds[name])) * best / seconds[name]
-            for name in expected
-            if max(expected[name], seconds[name]) < math.inf
-        ]
-        total += _OF_ERRORS * sum(errors) / len(expected)
-    return total / len(found)
+def _rounded(seconds: Mapping[str, float], costs: Mapping[str, Cost]) -> dict[str, float]:
+    return {engine: float(f"{t:.4g}") for engine, t in seconds.items() if engine in costs and t < math.inf}
 
 
 def _best(sample: Sample) -> float:
@@ -152,8 +125,8 @@ def _millions(sample: Sample) -> float:
 
 def _features(work: Work) -> list[float]:
     """Return what a step costs where one part of the costs is 1 and the others 0."""
-    nothing, step = Cost(*[0.0] * len(Cost._fields[:-1])), work._replace(n_steps=1)
-    return [nothing._replace(**{part: 1.0}).of(step) for part in _PARTS]
+    nothing = Cost(*[0.0] * len(Cost._fields[:-1]))
+    return [nothing._replace(**{part: 1.0}).of_a_step(work) for part in _PARTS]
 
 
 def _fitted(found: Sequence[Sample], engine: str, start: float) -> Cost:
@@ -165,24 +138,32 @@ def _fitted(found: Sequence[Sample], engine: str, start: float) -> Cost:
     return Cost(*(float(f"{value:.3g}") for value in (start, *parts / scale)))
 
 
-def chosen(found: Iterable[Sample], of: Mapping[str, Cost]) -> list[Chosen]:
+def chosen(found: Iterable[Sample], rule: Rule, *, from_others: bool = False) -> list[Chosen]:
     """Return what the rule takes for long runs, case by case.
 
     Parameters
     ----------
     found : iterable of Sample
-    of : mapping of engine to Cost
+    rule : Rule
+    from_others : bool
+        Whether the rule is not to know, of each case, what was measured at its sizes.
     """
     made = []
     for name, work, seconds in found:
-        engine = min(of.keys() & seconds, key=lambda engine: of[engine].of(work))
-        best = min(seconds, key=lambda engine: seconds[engine])
+        of = _without(rule, work) if from_others else rule
+        expected = {engine: of.seconds(engine, work) for engine in of.costs.keys() & seconds}
+        engine, best = min(expected, key=expected.__getitem__), min(seconds, key=seconds.__getitem__)
         made.append(Chosen(name, engine, best, seconds[engine] / seconds[best]))
     return made
 
 
-def text(results: Results) -> str:
-    """Return the costs as the literal that stands in backprop_xp/engines/auto.py, and the choices that follow.
+def _without(rule: Rule, work: Work) -> Rule:
+    sizes = work.widths, work.batch_size
+    return Rule(rule.costs, (each for each in rule.measured if (each.work.widths, each.work.batch_size) != sizes))
+
+
+def made(results: Results) -> dict[tuple[str, str], Rule]:
+    """Return the rules by backend and data type.
 
     Parameters
     ----------
@@ -193,21 +174,49 @@ def text(results: Results) -> str:
     InputError
         If no two engines were measured in any case.
     """
-    literal, choices = [], []
-    for backend in ENGINES:
-        if found := samples(results, backend):
-            of = costs(found, starts(results, backend))
-            literal += [
-                f'    ("{backend}", "{DTYPE}"): {{',
-                *(f'        "{name}": {str(of[name]).replace(", most=inf", "")},' for name in of),
-                "    },",
-            ]
-            choices += ["", *_said(f"on {backend}, as fitted here", chosen(found, of))]
-            if (backend, DTYPE) in auto.COSTS:
-                choices += ["", *_said(f"on {backend}, as it is", chosen(found, auto.COSTS[backend, DTYPE]))]
-    if not literal:
+    known = {backend: samples(results, backend) for backend in ENGINES}
+    rules = {(backend, DTYPE): rule(found, starts(results, backend)) for backend, found in known.items() if found}
+    if not rules:
         raise InputError("these results have no times of several engines: python -m benchmarks run peers loops")
-    return "\n".join(["COSTS: dict[tuple[str, str], dict[str, Cost]] = {", *literal, "}", *choices])
+    return rules
+
+
+def as_json(rules: Mapping[tuple[str, str], Rule]) -> str:
+    """Return the text of backprop_xp/engines/auto.json.
+
+    Parameters
+    ----------
+    rules : mapping of (backend, data type) to Rule
+    """
+    parts = []
+    for (backend, dtype), of in rules.items():
+        costs = {engine: {k: v for k, v in cost._asdict().items() if v < math.inf} for engine, cost in of.costs.items()}
+        head = json.dumps({"backend": backend, "dtype": dtype, "costs": costs})
+        measured = ",\n".join(json.dumps([work.widths, work.batch_size, seconds]) for work, seconds in of.measured)
+        parts.append(f'{head[:-1]}, "measured": [\n{measured}]}}')
+    return f"[{', '.join(parts)}]\n"
+
+
+def text(results: Results) -> str:
+    """Return what the rule made from the results, and the one that is in use, would choose.
+
+    Parameters
+    ----------
+    results : Results
+
+    Raises
+    ------
+    InputError
+        If no two engines were measured in any case.
+    """
+    said = []
+    for (backend, dtype), of in made(results).items():
+        found = samples(results, backend)
+        said += [*_said(f"on {backend}, as made here", chosen(found, of)), ""]
+        said += [*_said("as made from the other sizes", chosen(found, of, from_others=True)), ""]
+        if now := auto.rules().get((backend, dtype)):
+            said += [*_said(f"on {backend}, as it is", chosen(found, now)), ""]
+    return "\n".join(said)
 
 
 def _said(title: str, choices: list[Chosen]) -> list[str]:

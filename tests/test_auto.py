@@ -1,15 +1,18 @@
-"""The rule of engine "auto": held to the committed measurements, and to what is installed; and how it is fitted."""
+"""The rule of engine "auto": held to the committed measurements, and to what is installed; and how it is made."""
 
+import json
 import math
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from backprop_xp.engines import auto, choose
-from backprop_xp.engines.auto import Cost, Work
+from backprop_xp.engines.auto import Cost, Measured, Rule, Work
 from backprop_xp.errors import InputError
 from benchmarks import auto as fitting
+from benchmarks.__main__ import app
 from benchmarks.auto import Sample
 from benchmarks.report import results
 
@@ -26,14 +29,23 @@ LARGE = Work((1024, 1024, 10), 1024, 10**6, "float32", "numpy")
 @pytest.fixture
 def costs(monkeypatch):
     """Costs that are made up, of libraries that are there."""
-    monkeypatch.setattr(auto, "COSTS", {("numpy", "float32"): COSTS})
+    ruled_by(monkeypatch, COSTS)
     monkeypatch.setattr(auto, "_LIBRARIES", dict.fromkeys(auto._LIBRARIES, "math"))
-    return COSTS
+    return Rule(COSTS, ())
+
+
+def ruled_by(monkeypatch, costs, measured=()):
+    monkeypatch.setattr(auto, "rules", lambda: {("numpy", "float32"): Rule(costs, measured)})
 
 
 @pytest.fixture(scope="module")
-def measured():
-    return fitting.samples(results.load(COMMITTED))
+def committed():
+    return results.load(COMMITTED)
+
+
+@pytest.fixture(scope="module")
+def measured(committed):
+    return fitting.samples(committed)
 
 
 def times_of_the_best(samples):
@@ -43,34 +55,51 @@ def times_of_the_best(samples):
     }
 
 
-def test_the_rule_is_within_a_twentieth_of_the_best_engine_at_the_peers_shapes_but_two(measured, monkeypatch):
-    """The goal is all of them: it misses by 10 and 13 % where eager overtakes jax, at the largest two with Adam."""
+def test_the_rule_is_within_a_twentieth_of_the_best_engine_at_every_measured_size(measured, monkeypatch):
     monkeypatch.setattr(auto, "_LIBRARIES", dict.fromkeys(auto._LIBRARIES, "math"))
-    times = times_of_the_best(sample for sample in measured if "hidden" not in sample.name)
-    assert len(times) == 16
-    over = {name: times[name] for name in times if times[name] > fitting.ALLOWED}
-    assert set(over) == {"1024-4096-4096-10, batch 1024, adam", "1024-2048-2048-10, batch 4096, adam"}
-    assert max(over.values()) < 1.13
+    times = times_of_the_best(measured)
+    assert len(times) == 16 + 67  # of the suites peers and loops
+    assert max(times.values()) <= fitting.ALLOWED
 
 
-def test_over_the_loops_suites_grid_the_rule_is_within_a_twentieth_at_58_of_67(measured, monkeypatch):
-    """The goal is all of them. What it misses by is up to 58 %, at 8,192 rows, in a run on a machine not quiet."""
-    monkeypatch.setattr(auto, "_LIBRARIES", dict.fromkeys(auto._LIBRARIES, "math"))
-    times = times_of_the_best(sample for sample in measured if "hidden" in sample.name)
-    assert len(times) == 67
-    assert sum(over > fitting.ALLOWED for over in times.values()) == 9
-    assert max(times.values()) < 1.59
+def test_what_it_takes_at_sizes_that_it_does_not_know(measured, committed):
+    """The rule repeats what was measured, so what it is worth shows at sizes that are left out of it."""
+    (rule,) = fitting.made(committed).values()
+    times = [choice.times for choice in fitting.chosen(measured, rule, from_others=True)]
+    over = [each for each in times if each > fitting.ALLOWED]
+    assert len(over) <= 9
+    assert max(over) < 1.26
+
+
+def test_the_rule_in_use_is_made_from_the_committed_results(committed):
+    made, used = json.loads(fitting.as_json(fitting.made(committed))), json.loads(auto.FILE.read_text())
+    assert [each["measured"] for each in made] == [each["measured"] for each in used]
+    for mine, theirs in zip(made, used, strict=True):
+        assert mine["costs"].keys() == theirs["costs"].keys()
+        for engine, cost in theirs["costs"].items():
+            assert mine["costs"][engine] == pytest.approx(cost, rel=0.02), engine
+
+
+def test_a_law_is_bent_to_what_was_measured_near(costs):
+    cost, near = COSTS["jax"], LARGE._replace(batch_size=1100)
+    told = [Measured(LARGE, {"jax": 3 * cost.of_a_step(LARGE)}), Measured(TINY, {"jax": cost.of_a_step(TINY) / 2})]
+    bent = Rule(COSTS, told)
+    assert bent.seconds("jax", LARGE) == pytest.approx(3 * costs.seconds("jax", LARGE), rel=0.01)
+    assert bent.seconds("jax", near) == pytest.approx(3 * costs.seconds("jax", near), rel=0.01)
+    steps, bent_steps = (rule.seconds("jax", TINY) - cost.start for rule in (costs, bent))
+    assert bent_steps == pytest.approx(steps / 2, rel=0.01)
+    assert bent.seconds("eager", LARGE) == costs.seconds("eager", LARGE)
 
 
 def test_beyond_what_an_engine_was_the_fastest_at_it_is_not_chosen(costs, monkeypatch):
     assert choose("auto", TINY).engine == "loops"
     limited = {**COSTS, "loops": COSTS["loops"]._replace(most=1e-5)}
-    monkeypatch.setattr(auto, "COSTS", {("numpy", "float32"): limited})
+    ruled_by(monkeypatch, limited)
     assert choose("auto", TINY).engine != "loops"
 
 
 def test_the_limit_is_the_largest_work_at_which_an_engine_is_the_best():
-    found = fitting.costs(made_up(), {})
+    found = fitting.rule(made_up(), {}).costs
     best = [each.work for each in made_up() if min(each.seconds, key=each.seconds.get) == "loops"]
     largest = max(w.batch_size * sum(a * b for a, b in pairwise(w.widths)) for w in best) / 1e6
     assert largest <= found["loops"].most <= 1.2 * largest
@@ -80,7 +109,7 @@ def test_the_limit_is_the_largest_work_at_which_an_engine_is_the_best():
 def test_what_ends_first_is_chosen_and_why(costs):
     tiny, large = choose("auto", TINY), choose("auto", LARGE)
     assert (tiny.engine, large.engine) == ("loops", "jax")
-    expected, of_eager = costs["jax"].of(LARGE), costs["eager"].of(LARGE)
+    expected, of_eager = costs.seconds("jax", LARGE), costs.seconds("eager", LARGE)
     assert large.reason == f"{expected:.2g} s expected, {of_eager:.2g} s of eager"
 
 
@@ -135,40 +164,43 @@ def made_up(engines=tuple(COSTS)):
         for batch in (4, 32, 256)
     ]
     return [
-        Sample(str((w.widths, w.batch_size)), w, {name: COSTS[name].of(w) / w.n_steps for name in engines})
-        for w in works
+        Sample(str((w.widths, w.batch_size)), w, {name: COSTS[name].of_a_step(w) for name in engines}) for w in works
     ]
 
 
 def test_the_costs_that_times_were_made_from_are_found_again():
-    found = fitting.costs(made_up(), {name: cost.start for name, cost in COSTS.items()})
+    found = fitting.rule(made_up(), {name: cost.start for name, cost in COSTS.items()})
     for name, cost in COSTS.items():
-        works = [work for _, work, _ in made_up() if found[name].of(work) < math.inf]
+        works = [work for _, work, _ in made_up() if found.seconds(name, work) < math.inf]
         assert len(works) >= 5
-        assert [found[name].of(work) for work in works] == pytest.approx([cost.of(work) for work in works], rel=0.02)
+        made_from = [cost.of_a_step(work) for work in works]
+        assert [found.costs[name].of_a_step(work) for work in works] == pytest.approx(made_from, rel=0.02)
     assert max(choice.times for choice in fitting.chosen(made_up(), found)) == 1.0
 
 
-def test_costs_are_moved_to_where_less_time_is_lost(monkeypatch):
-    disturbed = [
-        each._replace(seconds={**each.seconds, "jax": each.seconds["jax"] * (1.5 if k % 3 else 0.6)})
-        for k, each in enumerate(made_up())
-    ]
+def test_an_engine_that_is_nowhere_the_best_is_not_in_the_rule():
+    slow = [each._replace(seconds={**each.seconds, "torch": 2 * max(each.seconds.values())}) for each in made_up()]
+    rule = fitting.rule(slow, {})
+    assert set(rule.costs) == set(COSTS)
+    assert all(set(seconds) == set(COSTS) for _, seconds in rule.measured)
 
-    def lost():
-        return sum(math.log(choice.times) for choice in fitting.chosen(disturbed, fitting.costs(disturbed, {})))
 
-    moved = lost()
-    monkeypatch.setattr(fitting, "_to_choose", lambda found, of: of)
-    assert moved < 0.9 * lost()
+def test_of_sizes_that_are_left_out_the_rule_knows_nothing():
+    samples = made_up()
+    odd = samples[4]._replace(seconds={**samples[4].seconds, "eager": 1e-9})
+    told = [odd if each is samples[4] else each for each in samples]
+    (choice,) = fitting.chosen([odd], fitting.rule(told, {}))
+    (blind,) = fitting.chosen([odd], fitting.rule(told, {}), from_others=True)
+    assert (choice.engine, choice.best) == ("eager", "eager")
+    assert blind.engine != "eager"
 
 
 def test_an_engine_that_was_left_out_is_no_sample_and_a_choice_that_fails():
     samples = made_up()
     best = next(sample for sample in samples if min(sample.seconds, key=sample.seconds.get) == "jax")
     left_out = best._replace(seconds={**best.seconds, "jax": math.inf})
-    found = fitting.costs([left_out if sample is best else sample for sample in samples], {})
-    assert found["jax"].product == pytest.approx(COSTS["jax"].product, rel=0.02)
+    found = fitting.rule([left_out if sample is best else sample for sample in samples], {})
+    assert found.costs["jax"].product == pytest.approx(COSTS["jax"].product, rel=0.02)
     (choice,) = fitting.chosen([left_out], found)
     assert (choice.engine, choice.times) == ("jax", math.inf)
 
@@ -204,14 +236,22 @@ def test_results_become_samples_and_starts(some):
     assert fitting.samples(some, "cupy") == []
 
 
-def test_what_is_printed_can_be_pasted(some):
-    text = fitting.text(some)
-    literal = text[text.index("= {") + 2 : text.index("\n}\n") + 2]
-    pasted = eval(literal, {"Cost": Cost})
-    found = fitting.costs(fitting.samples(some), fitting.starts(some))
-    assert pasted == {("numpy", "float32"): found}
-    assert "2-4-2, batch 4, sgd" in text
-    assert "at worst" in text
+def test_the_rule_is_shown_and_written(some, monkeypatch, tmp_path):
+    read = auto.rules.__wrapped__
+    monkeypatch.setattr(auto, "FILE", tmp_path / "auto.json")
+    monkeypatch.setattr(auto, "rules", dict)
+    monkeypatch.setattr(results, "load", lambda folder: some)
+    shown = CliRunner().invoke(app, ["auto", str(tmp_path), "--write"])
+    assert shown.exit_code == 0, shown.output
+    assert "2-4-2, batch 4, sgd" in shown.output
+    assert "at worst" in shown.output
+    found, made = read(), fitting.made(some)
+    assert found.keys() == made.keys() == {("numpy", "float32")}
+    for mine, theirs in zip(made.values(), found.values(), strict=True):
+        assert mine.costs == theirs.costs
+        assert [mine.seconds("eager", work) for work in (TINY, LARGE)] == [
+            theirs.seconds("eager", work) for work in (TINY, LARGE)
+        ]
 
 
 def test_results_without_engines_are_refused():

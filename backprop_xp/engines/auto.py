@@ -1,9 +1,15 @@
 """Which engine "auto" is: by a rule fitted to measurements, and never one that was not measured to be faster."""
 
 import importlib.util
+import json
 import math
-from itertools import pairwise
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from functools import cache
+from itertools import pairwise, starmap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from backprop_xp.errors import InputError
 
@@ -47,7 +53,7 @@ class Choice(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Seconds, as measured on this project's machine.
+    """Seconds by sizes: a law, fitted to measurements.
 
     Parameters
     ----------
@@ -73,26 +79,91 @@ class Cost(NamedTuple):
     weight: float
     most: float = math.inf
 
-    def of(self, work: Work) -> float:
-        """Return the seconds that all steps take; inf for larger ones than it was ever the fastest at."""
-        weights = sum(n_in * n_out for n_in, n_out in pairwise(work.widths))
-        if work.batch_size * weights > self.most * 1e6:
+    def of_a_step(self, work: Work) -> float:
+        """Return the seconds of one step."""
+        weights, units = _sizes(work)
+        seconds = self.step + self.layer * (len(work.widths) - 1)
+        per_million = self.product * 3 * work.batch_size * weights / 1e3 + self.unit * units + self.weight * weights
+        return seconds + per_million / 1e6
+
+
+class Measured(NamedTuple):
+    """What a step was measured to take.
+
+    Parameters
+    ----------
+    work : Work
+    seconds : mapping of engine to float
+    """
+
+    work: Work
+    seconds: Mapping[str, float]
+
+
+class Rule:
+    """What each engine is expected to take: by its law, bent to what was measured near.
+
+    Parameters
+    ----------
+    costs : mapping of engine to Cost
+    measured : iterable of Measured
+    """
+
+    def __init__(self, costs: Mapping[str, Cost], measured: Iterable[Measured]) -> None:
+        self.costs, self.measured = dict(costs), tuple(measured)
+        self._known = {engine: self._errors(engine, cost) for engine, cost in costs.items()}
+
+    def seconds(self, engine: str, work: Work) -> float:
+        """Return the seconds that all steps take; inf for larger ones than the engine was ever the fastest at.
+
+        What the law is wrong by is the mean of its errors at the measured steps, each in inverse proportion to the
+        fourth power of the distance in the logarithms of rows, weights and units (Shepard 1968).
+        """
+        cost = self.costs[engine]
+        weights, _ = _sizes(work)
+        if work.batch_size * weights > cost.most * 1e6:
             return math.inf
-        units = work.batch_size * sum(work.widths[1:])
-        a_step = self.step + self.layer * (len(work.widths) - 1)
-        a_step += (self.product * 3 * work.batch_size * weights / 1e3 + self.unit * units + self.weight * weights) / 1e6
-        return self.start + work.n_steps * a_step
+        places, errors = self._known[engine]
+        near = 1.0 / (np.sum((places - _place(work)) ** 2, axis=1) + _CLOSE) ** 2
+        error = near @ errors / near.sum() if len(near) else 0.0
+        return cost.start + work.n_steps * cost.of_a_step(work) * math.exp(error)
+
+    def _errors(self, engine: str, cost: Cost) -> tuple[Any, Any]:
+        """Return where the engine was measured, and the logarithm of what it took of what its law says."""
+        there = [each for each in self.measured if engine in each.seconds]
+        errors = [math.log(each.seconds[engine] / cost.of_a_step(each.work)) for each in there]
+        return np.asarray([_place(each.work) for each in there]).reshape(-1, 3), np.asarray(errors)
 
 
-# Fitted by `python -m benchmarks auto` to its committed results; by backend and data type. What is not here was not
-# measured, or was not faster than eager anywhere.
-COSTS: dict[tuple[str, str], dict[str, Cost]] = {
-    ("numpy", "float32"): {
-        "eager": Cost(start=0.000196, step=2.06e-05, layer=0.0, product=0.00481, unit=0.00186, weight=0.000236),
-        "jax": Cost(start=0.662, step=3.18e-06, layer=0.0, product=0.00438, unit=0.00275, weight=0.00021),
-        "loops": Cost(start=1.51, step=1.72e-07, layer=0.0, product=0.0, unit=0.00857, weight=8.46e-05, most=0.606208),
-    },
-}
+def _sizes(work: Work) -> tuple[int, int]:
+    """Return the numbers of weights, and of units of all rows of a batch."""
+    return sum(n_in * n_out for n_in, n_out in pairwise(work.widths)), work.batch_size * sum(work.widths[1:])
+
+
+def _place(work: Work) -> Any:
+    weights, units = _sizes(work)
+    return np.log([work.batch_size, weights, units])
+
+
+# Steps nearer to each other than a tenth in every size count alike.
+_CLOSE = 0.03
+
+# By `python -m benchmarks auto --write`, from its committed results. What is not there was not measured, or was not the
+# fastest anywhere.
+FILE = Path(__file__).with_name("auto.json")
+
+
+@cache
+def rules() -> dict[tuple[str, str], Rule]:
+    """Return the rules by backend and data type."""
+    found = {}
+    for known in json.loads(FILE.read_text(encoding="utf-8")):
+        backend, dtype = known["backend"], known["dtype"]
+        costs = {engine: Cost(**cost) for engine, cost in known["costs"].items()}
+        measured = ((Work(tuple(widths), rows, 1, dtype, backend), times) for widths, rows, times in known["measured"])
+        found[backend, dtype] = Rule(costs, starmap(Measured, measured))
+    return found
+
 
 # Seconds that an epoch takes beside its steps, for what goes in and out of compiled code: measured at 2-4-2 with epochs
 # of one step and of a thousand.
@@ -127,9 +198,11 @@ def choose(engine: str, work: Work) -> Choice:
         return Choice(_WITH_PRECISION[work.backend], f"it multiplies in {work.precision}")
     if work.every_step:
         return Choice("eager", "a callback hears of every step")
-    known = COSTS.get((work.backend, work.dtype), {})
+    known = rules().get((work.backend, work.dtype), Rule({}, ()))
     seconds = {
-        name: cost.of(work) + work.n_epochs * _EPOCH.get(name, 0.0) for name, cost in known.items() if _installed(name)
+        name: known.seconds(name, work) + work.n_epochs * _EPOCH.get(name, 0.0)
+        for name in known.costs
+        if _installed(name)
     }
     best = min(seconds, key=lambda name: seconds[name], default="eager")
     if best == "eager":
@@ -141,9 +214,9 @@ def choose(engine: str, work: Work) -> Choice:
 def rule() -> str:
     """Return what "auto" means on this machine, in a line."""
     parts = []
-    for (backend, dtype), costs in COSTS.items():
-        here = [name for name in costs if _installed(name)]
-        absent = [f"{name}, which needs {_LIBRARIES[name]}" for name in costs if not _installed(name)]
+    for (backend, dtype), known in rules().items():
+        here = [name for name in known.costs if _installed(name)]
+        absent = [f"{name}, which needs {_LIBRARIES[name]}" for name in known.costs if not _installed(name)]
         but = f" (and {' and '.join(absent)})" if absent else ""
         parts.append(
             f"on {backend} in {dtype} what is expected to end first, by sizes and steps, of {', '.join(here)}{but}"
