@@ -36,7 +36,7 @@ class TensorBoard(Callback):
         _library()
 
     def on_train_begin(self, trainer: Any) -> None:
-        """Find out whether the folder can be written."""
+        """Make the folder."""
         self._writers, self._full = {}, False
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class TensorBoard(Callback):
                 self._attempt(partial(self._write, part, int(record["epoch"]), figures))
 
     def on_train_end(self, trainer: Any) -> None:
-        """Write out what is left, and close the files."""
+        """Close the files."""
         for writer in self._writers.values():
             self._attempt(writer.close)
         self._writers = {}
@@ -90,11 +90,11 @@ class TensorBoard(Callback):
         try:
             writing()
         except OSError as error:
-            warnings.warn(f"the events in {str(self._folder)!r} end here: {error.strerror}", stacklevel=2)
             for writer in self._writers.values():
                 with suppress(OSError):
                     writer.close()
             self._writers, self._full = {}, True
+            warnings.warn(f"the events in {str(self._folder)!r} end here: {error.strerror}", stacklevel=2)
 
 
 def _library() -> tuple[Any, Any, Any]:

@@ -161,18 +161,20 @@ def auto(
         Path | None,
         typer.Argument(help="A folder of results. Default: this machine's, the one written last.", show_default=False),
     ] = None,
-    write: Annotated[bool, typer.Option("--write", help="Put the rule in the place of the one in use.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Put the rule into the package, for all who use it.")] = False,
 ) -> None:
     """Make the rule by which engine "auto" chooses, and show what it would choose in every case that was measured."""
     from backprop_xp.engines.auto import FILE
+    from backprop_xp.files import write_whole
     from benchmarks import auto as rule
     from benchmarks.report import results
 
     found = results.load(folder or _written_last())
-    typer.echo(rule.text(found))
+    rules = rule.made(found)
     if write:
-        FILE.write_text(rule.as_json(rule.made(found)), encoding="utf-8")
-        typer.echo(f"written to {FILE}")
+        write_whole(FILE, rule.as_json(rules).encode())
+        typer.echo(f"wrote {FILE}\n")
+    typer.echo(rule.text(found, rules))
 
 
 def _written_last() -> Path:

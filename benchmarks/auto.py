@@ -138,28 +138,35 @@ def _fitted(found: Sequence[Sample], engine: str, start: float) -> Cost:
     return Cost(*(float(f"{value:.3g}") for value in (start, *parts / scale)))
 
 
-def chosen(found: Iterable[Sample], rule: Rule, *, from_others: bool = False) -> list[Chosen]:
+def chosen(found: Iterable[Sample], rule: Rule) -> list[Chosen]:
     """Return what the rule takes for long runs, case by case.
 
     Parameters
     ----------
     found : iterable of Sample
     rule : Rule
-    from_others : bool
-        Whether the rule is not to know, of each case, what was measured at its sizes.
     """
     made = []
     for name, work, seconds in found:
-        of = _without(rule, work) if from_others else rule
-        expected = {engine: of.seconds(engine, work) for engine in of.costs.keys() & seconds}
+        expected = {engine: rule.seconds(engine, work) for engine in rule.costs.keys() & seconds}
         engine, best = min(expected, key=expected.__getitem__), min(seconds, key=seconds.__getitem__)
         made.append(Chosen(name, engine, best, seconds[engine] / seconds[best]))
     return made
 
 
-def _without(rule: Rule, work: Work) -> Rule:
-    sizes = work.widths, work.batch_size
-    return Rule(rule.costs, (each for each in rule.measured if (each.work.widths, each.work.batch_size) != sizes))
+def chosen_unseen(found: Sequence[Sample], start: Mapping[str, float]) -> list[Chosen]:
+    """Return what is taken in each case by the rule that is made from those of other sizes.
+
+    Parameters
+    ----------
+    found : sequence of Sample
+    start : mapping of engine to seconds
+    """
+    made = []
+    for sample in found:
+        others = [each for each in found if each.work != sample.work]
+        made += chosen([sample], rule(others, start))
+    return made
 
 
 def made(results: Results) -> dict[tuple[str, str], Rule]:
@@ -197,23 +204,19 @@ def as_json(rules: Mapping[tuple[str, str], Rule]) -> str:
     return f"[{', '.join(parts)}]\n"
 
 
-def text(results: Results) -> str:
-    """Return what the rule made from the results, and the one that is in use, would choose.
+def text(results: Results, rules: Mapping[tuple[str, str], Rule]) -> str:
+    """Return what the rules made from the results, and those that are in use, would choose.
 
     Parameters
     ----------
     results : Results
-
-    Raises
-    ------
-    InputError
-        If no two engines were measured in any case.
+    rules : mapping of (backend, data type) to Rule
     """
     said = []
-    for (backend, dtype), of in made(results).items():
+    for (backend, dtype), of in rules.items():
         found = samples(results, backend)
         said += [*_said(f"on {backend}, as made here", chosen(found, of)), ""]
-        said += [*_said("as made from the other sizes", chosen(found, of, from_others=True)), ""]
+        said += [*_said("as made from other sizes", chosen_unseen(found, starts(results, backend))), ""]
         if now := auto.rules().get((backend, dtype)):
             said += [*_said(f"on {backend}, as it is", chosen(found, now)), ""]
     return "\n".join(said)

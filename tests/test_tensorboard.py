@@ -1,8 +1,11 @@
 """TensorBoard's events, read back by TensorBoard."""
 
+import gc
 import json
+import os
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,19 +108,42 @@ def test_a_part_that_cannot_be_opened_stops_the_events_alone(tmp_path):
         assert len(fitted(tmp_path / "tb")["loss"]) == 3
 
 
-def test_a_full_disk_stops_the_events_and_not_the_training(tmp_path, monkeypatch):
-    board = bx.TensorBoard(tmp_path / "tb")
-
-    def full(*given):
-        raise OSError(28, "No space left on device")
-
-    X, y = load_iris(return_X_y=True)
+def filled_at_epoch_2(folder):
+    """A trainer to whose events the disk is full from epoch 2 on."""
+    board = bx.TensorBoard(folder)
 
     def fill(record):
         if record["epoch"] == 2:
-            monkeypatch.setattr(board._writers["train"], "write", full)
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, board._writers["train"]._writer.fileno())
+            os.close(full)
 
-    trainer = bx.Trainer(NETWORK, epochs=4, callbacks=[fill, board])
+    return bx.Trainer(NETWORK, epochs=4, callbacks=[fill, board])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_stops_the_events_and_not_the_training(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    trainer = filled_at_epoch_2(tmp_path / "tb")
     with pytest.warns(UserWarning, match="end here: No space left on device"):
-        trainer.fit(X, y)
+        trainer.fit(X, y, validation_data=(X, y))
     assert len(trainer.history["loss"]) == 4
+    assert [step for step, _ in scalars(tmp_path / "tb" / "train")["loss"]] == [1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_where_warnings_are_errors_a_full_disk_leaves_no_file_open(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    trainer = filled_at_epoch_2(tmp_path / "tb")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="end here"):
+            trainer.fit(X, y, validation_data=(X, y))
+        del trainer
+        gc.collect()  # warns of files that nobody closed
+
+
+def test_an_epochs_figures_can_be_read_when_it_ends(tmp_path):
+    seen = []
+    fitted(tmp_path / "tb", callbacks=[lambda record: seen.append(len(scalars(tmp_path / "tb" / "train")["loss"]))])
+    assert seen == [1, 2, 3]

@@ -101,7 +101,7 @@ class Measured(NamedTuple):
 
 
 class Rule:
-    """What each engine is expected to take: by its law, bent to what was measured near.
+    """What each engine is expected to take: by its law, bent to what was measured near, with whatever optimizer.
 
     Parameters
     ----------
@@ -117,15 +117,16 @@ class Rule:
         """Return the seconds that all steps take; inf for larger ones than the engine was ever the fastest at.
 
         What the law is wrong by is the mean of its errors at the measured steps, each in inverse proportion to the
-        fourth power of the distance in the logarithms of rows, weights and units (Shepard 1968).
+        fourth power of the distance in the logarithms of rows, weights and units (Shepard 1968). So that far from all
+        of them the law holds, no error at all counts like one at a distance of `_FAR`.
         """
         cost = self.costs[engine]
         weights, _ = _sizes(work)
         if work.batch_size * weights > cost.most * 1e6:
             return math.inf
         places, errors = self._known[engine]
-        near = 1.0 / (np.sum((places - _place(work)) ** 2, axis=1) + _CLOSE) ** 2
-        error = near @ errors / near.sum() if len(near) else 0.0
+        near = 1.0 / (np.sum((places - _place(work)) ** 2, axis=1) + _SAME**2) ** 2
+        error = near @ errors / (near.sum() + _FAR**-4)
         return cost.start + work.n_steps * cost.of_a_step(work) * math.exp(error)
 
     def _errors(self, engine: str, cost: Cost) -> tuple[Any, Any]:
@@ -145,8 +146,8 @@ def _place(work: Work) -> Any:
     return np.log([work.batch_size, weights, units])
 
 
-# Steps nearer to each other than a tenth in every size count alike.
-_CLOSE = 0.03
+# Distances: that by which the error at a measured step is smoothed, and that beyond which the law decides.
+_SAME, _FAR = 0.17, 2.0
 
 # By `python -m benchmarks auto --write`, from its committed results. What is not there was not measured, or was not the
 # fastest anywhere.
