@@ -138,20 +138,20 @@ def _fitted(found: Sequence[Sample], engine: str, start: float) -> Cost:
     return Cost(*(float(f"{value:.3g}") for value in (start, *parts / scale)))
 
 
-def chosen(found: Iterable[Sample], rule: Rule) -> list[Chosen]:
+def chosen(found: Iterable[Sample], by: Rule) -> list[Chosen]:
     """Return what the rule takes for long runs, case by case.
 
     Parameters
     ----------
     found : iterable of Sample
-    rule : Rule
+    by : Rule
     """
-    made = []
+    choices = []
     for name, work, seconds in found:
-        expected = {engine: rule.seconds(engine, work) for engine in rule.costs.keys() & seconds}
+        expected = {engine: by.seconds(engine, work) for engine in by.costs.keys() & seconds}
         engine, best = min(expected, key=expected.__getitem__), min(seconds, key=seconds.__getitem__)
-        made.append(Chosen(name, engine, best, seconds[engine] / seconds[best]))
-    return made
+        choices.append(Chosen(name, engine, best, seconds[engine] / seconds[best]))
+    return choices
 
 
 def chosen_unseen(found: Sequence[Sample], start: Mapping[str, float]) -> list[Chosen]:
@@ -162,11 +162,11 @@ def chosen_unseen(found: Sequence[Sample], start: Mapping[str, float]) -> list[C
     found : sequence of Sample
     start : mapping of engine to seconds
     """
-    made = []
+    choices = []
     for sample in found:
         others = [each for each in found if each.work != sample.work]
-        made += chosen([sample], rule(others, start))
-    return made
+        choices += chosen([sample], rule(others, start))
+    return choices
 
 
 def made(results: Results) -> dict[tuple[str, str], Rule]:

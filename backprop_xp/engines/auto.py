@@ -101,7 +101,7 @@ class Measured(NamedTuple):
 
 
 class Rule:
-    """What each engine is expected to take: by its law, bent to what was measured near, with whatever optimizer.
+    """What each engine is expected to take: by its law, bent to what was measured near, whatever the optimizer.
 
     Parameters
     ----------
