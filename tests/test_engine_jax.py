@@ -91,6 +91,12 @@ def stop_after(n_steps, error):
     return on_batch
 
 
+def donating(monkeypatch):
+    """Take every state for a large one, and a call for each step."""
+    for name, value in {"_LARGE": 0, "_BRIEF": 0, "_AT_ONCE": 0.0, "_SEVERAL": 1}.items():
+        monkeypatch.setattr(module, name, value)
+
+
 @contextlib.contextmanager
 def without(monkeypatch, library):
     """Make importing a library fail."""
@@ -113,9 +119,9 @@ def jax():
 
 @pytest.fixture(params=[False, True], ids=["", "donated"])
 def donated(request, monkeypatch):
-    """Both ways with a state: as it is given, and as that of a large network, copied and donated."""
+    """Both ways with a state: copied by every call, and donated from call to call, of a step each."""
     if request.param:
-        monkeypatch.setattr(module, "_DONATED", 0)
+        donating(monkeypatch)
 
 
 @pytest.fixture
@@ -211,6 +217,42 @@ def test_pieces_of_an_epoch_and_callbacks_compile_nothing_more(nothing_compiled,
     assert engine.n_compiled == 2
 
 
+def test_a_large_state_is_donated_between_the_first_call_and_the_last_of_full_batches(
+    nothing_compiled, monkeypatch, jax
+):
+    real, donated = Jax._program, []
+
+    def program(self, *given):
+        def called(state, losses, *rest):
+            given_leaves = jax.tree.leaves((state, losses))
+            result = compiled(state, losses, *rest)
+            donated.append([getattr(leaf, "is_deleted", lambda: False)() for leaf in given_leaves])
+            return result
+
+        compiled = real(self, *given)
+        return called
+
+    monkeypatch.setattr(Jax, "_program", program)
+    by_calls, at_once = Jax(), Jax()
+    expected = trajectory(at_once, "sgd", 2)
+    assert not any(map(any, donated))
+    assert at_once.n_compiled == 2
+    donating(monkeypatch)
+    donated.clear()
+    assert_trees_close(trajectory(by_calls, "sgd", 2), expected, rtol=0)
+    assert [all(leaves) for leaves in donated] == [False, True, True, False, False] * 2
+    assert [any(leaves) for leaves in donated] == [False, True, True, False, False] * 2
+    assert by_calls.n_compiled == 3  # full batches both ways, and the short one
+
+
+def test_a_large_epoch_of_one_call_compiles_nothing_for_donation(nothing_compiled, monkeypatch):
+    monkeypatch.setattr(module, "_LARGE", 0)
+    monkeypatch.setattr(module, "_BRIEF", 0)
+    engine = Jax()
+    trajectory(engine, "sgd", 3)  # a first step, all others at once, and the short batch
+    assert engine.n_compiled == 2
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_brief_epoch_is_one_call_from_the_first_on_and_the_same_bits(nothing_compiled, name):
     def heard_of(batch, loss):
@@ -248,7 +290,7 @@ def test_a_step_is_compiled_once_for_all_engines_of_its_settings(nothing_compile
     outside["scale"] = 5.0
     assert_same(run(Jax()), run(eager.Eager()))
     assert len(lowered) == 6
-    monkeypatch.setattr(module, "_DONATED", 0)
+    monkeypatch.setattr(module, "_LARGE", 0)
     assert_same(run(Jax()), run(eager.Eager()))
     assert len(lowered) == 8
 
@@ -434,9 +476,9 @@ def test_a_large_state_given_as_jax_arrays_stays_the_callers(jax):
     params = jax.device_put(init(network, dtype="float32"))
     state = rule.init(params)
     kept = jax.tree.map(np.array, (params, state))
-    X, Y = jax.device_put((np.ones((8, 300), np.float32), np.zeros(8, np.int32)))
+    X, Y = jax.device_put((np.ones((32, 300), np.float32), np.zeros(32, np.int32)))
     engine, step = Jax(), make_step(network, "cross_entropy", rule)
-    engine.run(step, params, state, X, Y, IndexBatches(None, 8, 4))
+    engine.run(step, params, state, X, Y, IndexBatches(None, 32, 4), on_batch=lambda batch, loss: None)
     for leaf, copy in zip(jax.tree.leaves((params, state)), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(np.asarray(leaf), copy)
 
@@ -471,6 +513,11 @@ def test_settings_that_xla_does_not_know_are_left_out(jax, monkeypatch, nothing_
     engine = Jax()
     assert_same(trajectory(engine, "weights", 2), trajectory(eager.Eager(), "weights", 2))
     assert engine.n_compiled == 2
+
+
+def test_xla_knows_the_settings(jax):
+    told, _ = xla.programs(jax, lambda x: x + 1, donates=False, on_cpu=True)
+    assert told(1.0) == 2.0  # raises where it does not
 
 
 def test_settings_are_for_the_cpu_alone(jax, monkeypatch):

@@ -32,9 +32,9 @@ _AT_ONCE, _SEVERAL, _LONGEST = 1.0, 8, 4.0
 # NumPy's way took 1.17 of a step in order, and XLA's 0.98.
 _SHORT, _GATHERED = 256, 2**18
 
-# A larger state, in bytes, is copied once a run and then donated, so that no call copies it. Donating a small one, and
-# copying it before, takes longer than it saves.
-_DONATED = 2**20
+# A larger state, in bytes, is donated by one of an epoch's calls to the next, so that not every call copies it. What
+# the first is given is the caller's. The last copies too: so an epoch of one call or two needs no second program.
+_LARGE = 2**20
 
 # An epoch of so little work (weights times rows, and a step's own costs as so many weights) is one call from the first
 # on, of a program for that number of steps: where XLA knows it, a step of 2-4-2 takes 0.97 of the time.
@@ -86,7 +86,7 @@ class Jax:
         self._constants: dict[Any, Array] = {}
         self._step: Any = None
         self._device: Any = None
-        self._donates = False
+        self._is_large = False
         self._programs: dict[Any, Program] = {}
         self._seconds_a_row = _LONGEST  # before the first is measured, one step a call
 
@@ -120,29 +120,23 @@ class Jax:
             self._step, self._programs = step, {}
         self._device = jax.devices("cpu")[0] if on_host else X.device
         leaves, tree = jax.tree.flatten((params, opt_state))
-        W, n_bytes = params[0][0], sum(leaf.nbytes for leaf in leaves)
+        W, self._is_large = params[0][0], sum(leaf.nbytes for leaf in leaves) > _LARGE
         with ExitStack() as exits:
             exits.enter_context(_in_type(jax, W.dtype))
             data = X, Y, weight
             if not on_host or batches.order is None or X.shape[1] > _SHORT:
                 data = self._adopted(jax, data)
-            self._donates = n_bytes > _DONATED
             if on_host and jax.default_backend() != "cpu":
                 exits.enter_context(jax.default_device(self._device))
-            if self._donates:  # a copy, since what is given stays the caller's
-                leaves = [jax.device_put(jax.numpy.array(leaf), self._device) for leaf in leaves]
-            elif on_host:
+            if on_host:
                 leaves = [self._returned.get(id(leaf), (leaf, leaf))[1] for leaf in leaves]
             shape = batches.n_batches, *W.shape[:-2]
-            blank = np.zeros(shape, W.dtype)
-            if not self._donates:
-                blank = self._constant(jax, (shape, W.dtype), blank)
+            blank = self._constant(jax, (shape, W.dtype), np.zeros(shape, W.dtype))
             state, losses = self._epoch(jax, tree.unflatten(leaves), blank, data, batches, on_batch)
             if on_host:  # as they lie: XLA's arrays never change
                 own = jax.tree.leaves(state)
                 views = [np.asarray(leaf) for leaf in own]
-                pairs = () if self._donates else zip(views, own, strict=True)
-                self._returned = {id(pair[0]): pair for pair in pairs}
+                self._returned = {id(pair[0]): pair for pair in zip(views, own, strict=True)}
                 state, losses = tree.unflatten(views), np.asarray(losses)
         return *state, losses
 
@@ -182,7 +176,7 @@ class Jax:
     ) -> tuple[Any, Array]:
         """Return the state after the last step that was finished, and the losses of those that were."""
         each = on_batch is not None and not getattr(on_batch, "paced", False)
-        n_weights = sum(W.size for W, _ in state[0])
+        n_weights, n_full = sum(W.size for W, _ in state[0]), batches.n_samples // batches.batch_size
         brief = not each and batches.n_samples * n_weights + batches.n_batches * _A_STEP <= _BRIEF
         form = batches.batch_size, batches.order is None, tuple(map(_form, jax.tree.leaves((state, losses))))
         gathers = isinstance(data[0], np.ndarray)
@@ -191,7 +185,8 @@ class Jax:
         try:
             while call is not None:
                 rows, fixed, last, given = call
-                program = self._program(jax, rows, batches.batch_size, (fixed, *form), (state, losses, *given))
+                donates = self._is_large and done > 0 and last < n_full
+                program = self._program(jax, rows, batches.batch_size, (fixed, donates, *form), (state, losses, *given))
                 with deferred_interrupts():
                     start = time.perf_counter()
                     state, losses, loss = program(state, losses, *given)
@@ -237,15 +232,16 @@ class Jax:
 
     def _program(self, jax: Any, rows: int, size: int, form: Any, arguments: tuple[Any, ...]) -> Program:
         """Return the compiled loop over steps of so many rows for arguments of these shapes."""
+        fixed, donates, *_ = form
         key = rows, form, tuple(map(_form, arguments[2]))
         if key not in self._programs:
-            known = self._recorded(rows, arguments), self._precision, self._device, self._donates, key
+            known = self._recorded(rows, arguments), self._precision, self._device, self._is_large, key
             if known in _RECORDED:
                 self._programs[key] = _RECORDED[known]
             else:
-                step = xla.with_gradients_first(self._step, arguments[0], rows) if self._donates else self._step
-                loop = xla.loop(step, rows, size, form[0], _PRECISIONS[self._precision])
-                self._programs[key], shared = self._compiled(jax, loop, rows, arguments)
+                step = xla.with_gradients_first(self._step, arguments[0], rows) if self._is_large else self._step
+                loop = xla.loop(step, rows, size, fixed, _PRECISIONS[self._precision])
+                self._programs[key], shared = self._compiled(jax, loop, rows, donates, arguments)
                 if shared and known[0] != "untraceable":
                     _keep(_RECORDED, known, self._programs[key])
         return self._programs[key]
@@ -258,25 +254,26 @@ class Jax:
         except Exception:  # a step of the user's own may be for JAX alone
             return "untraceable"
 
-    def _compiled(self, jax: Any, loop: Program, rows: int, arguments: tuple[Any, ...]) -> tuple[Program, bool]:
+    def _compiled(
+        self, jax: Any, loop: Program, rows: int, donates: bool, arguments: tuple[Any, ...]
+    ) -> tuple[Program, bool]:
         """Return the compiled loop: one that is there if it was made from the same text, else a new one.
 
         And whether others may have it: an array that the step holds, as a loss of the user's own may, is no part of the
         text.
         """
         start = time.perf_counter()
-        *fast, plain = xla.programs(
-            jax, loop, donates=self._donates, on_cpu=getattr(self._device, "platform", "") == "cpu"
-        )
+        on_cpu = getattr(self._device, "platform", "") == "cpu"
+        *fast, plain = xla.programs(jax, loop, donates=donates, on_cpu=on_cpu)
         for program in fast:
             try:
-                return self._tried(jax, program, rows, arguments, start)
+                return self._tried(jax, program, rows, donates, arguments, start)
             except RuntimeError:  # not every version of XLA knows the settings
                 continue
-        return self._tried(jax, plain, rows, arguments, start)
+        return self._tried(jax, plain, rows, donates, arguments, start)
 
     def _tried(
-        self, jax: Any, program: Any, rows: int, arguments: tuple[Any, ...], start: float
+        self, jax: Any, program: Any, rows: int, donates: bool, arguments: tuple[Any, ...], start: float
     ) -> tuple[Program, bool]:
         try:
             traced = program.trace(*arguments)
@@ -285,7 +282,7 @@ class Jax:
         except Exception as error:  # whatever the step's own functions raise of what has no values
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(f"engine 'jax' cannot compile this step ({reason}): use engine 'eager'") from error
-        key = traced.lower().as_text(), self._device, self._donates
+        key = traced.lower().as_text(), self._device, donates
         shared = not traced.jaxpr.consts
         if shared and key in _COMPILED:
             return _COMPILED[key], shared

@@ -8,9 +8,11 @@ import numpy as np
 Array = Any
 Loop = Callable[..., Any]
 
-# Vectors as wide as the processor has, where it has AVX-512; XLA's own choice is half of that. A step took 0.96 of the
-# time at 64-64-10 and 784-128-10, and as long as before where matrix products take most of it (2 cores of an AMD EPYC).
-_SETTINGS = {"xla_cpu_prefer_vector_width": 512}
+# Measured on 2 cores of an AMD EPYC. Vectors as wide as the processor has, where it has AVX-512; XLA's own choice is
+# half of that: a step took 0.96 of the time at 64-64-10 and 784-128-10, and as long as before where matrix products
+# take most of it. And small products as code of XLA's own rather than calls of Eigen, which the second setting does,
+# whatever its name says: 0.29 of the time at 2-4-2, 0.95 at 64-64-10. Large ones still take all cores.
+_SETTINGS = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_multi_thread_eigen": False}
 
 
 def loop(step: Callable[..., Any], rows: int, batch_size: int, fixed: int | None, precision: str) -> Loop:
