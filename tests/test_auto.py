@@ -17,7 +17,7 @@ from benchmarks.auto import Sample
 from benchmarks.report import results
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
-COMMITTED, SECOND = RESULTS / "amd-epyc-2-cores", RESULTS / "amd-epyc-2-cores-second-run"
+COMMITTED = RESULTS / "amd-epyc-2-cores"
 COSTS = {
     "eager": Cost(start=0.0, step=1e-5, layer=1e-6, product=0.005, unit=0.001, weight=0.0005),
     "jax": Cost(start=1.0, step=1e-6, layer=5e-7, product=0.004, unit=0.001, weight=0.002),
@@ -67,16 +67,18 @@ def test_what_it_takes_at_sizes_that_it_was_not_told_of(measured, committed):
     """At those that it was told of it repeats what was measured; what it is worth shows at others."""
     times = [choice.times for choice in fitting.chosen_unseen(measured, fitting.starts(committed))]
     assert sum(each > fitting.ALLOWED for each in times) <= 10
-    assert max(times) < 1.26
+    assert max(times) < 1.49
 
 
-def test_what_it_takes_held_to_another_run():
-    """Which began some hours after the one that the rule is made from."""
+@pytest.mark.parametrize(("run", "n_sizes", "n_over", "most"), [("second", 16 + 67, 4, 1.10), ("third", 67, 3, 1.18)])
+def test_what_it_takes_held_to_another_run(run, n_sizes, n_over, most):
+    """Which the rule was not made from."""
     (rule,) = auto.rules().values()
-    times = [choice.times for choice in fitting.chosen(fitting.samples(results.load(SECOND)), rule)]
-    assert len(times) == 16 + 67
-    assert sum(each > fitting.ALLOWED for each in times) <= 4
-    assert max(times) < 1.10
+    other = results.load(RESULTS / f"amd-epyc-2-cores-{run}-run")
+    times = [choice.times for choice in fitting.chosen(fitting.samples(other), rule)]
+    assert len(times) == n_sizes
+    assert sum(each > fitting.ALLOWED for each in times) <= n_over
+    assert max(times) < most
 
 
 def test_the_rule_in_use_is_made_from_the_committed_results(committed):
