@@ -126,13 +126,10 @@ def _counting(asked):
     return counting
 
 
-def test_scalar_loops_are_left_out_where_they_take_long(harness):
-    large = Problem((64, 4096, 10), 2048)
-    outcome = harness.hold(large, [ENGINE_LOOPS], QUICK)[ENGINE_LOOPS.name]
-    if importlib.util.find_spec("numba") is None:
-        assert outcome.gap == "missing"
-    else:
-        assert (outcome.gap, outcome.reason.partition(",")[0]) == ("unfit", "scalar loops are for small networks")
+def test_what_cannot_run_a_case_is_left_out_with_the_reason(harness):
+    misplaced = replace(ENGINE_LOOPS, options={"engine": "loops", "backend": "torch"}, needs=None)
+    outcome = harness.hold(SMALL, [misplaced], QUICK)[misplaced.name]
+    assert (outcome.gap, outcome.reason) == ("unfit", "engine 'loops' runs on numpy, not on 'torch'")
 
 
 def test_what_comes_before_the_first_step_is_told_of_engines_alone(harness):

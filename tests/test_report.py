@@ -41,6 +41,7 @@ PEERS = {
     ENGINE_LOOPS: ("ours", 9.0, -50e-6),
     ENGINE_JAX: ("ours", 1.08, -2e-6),
     FIT: ("fit", 1.1, 20e-6),
+    "backprop_xp, Trainer.fit, engine loops": ("fit", 9.1, -49e-6),
     "backprop_xp, Trainer.fit, engine jax": ("fit", 1.1, 0.0),
     HAND: ("hand", 1.03, 15e-6),
     FLOOR: ("floor", 1.0, 0.0),

@@ -7,7 +7,8 @@ import numpy as np
 
 from backprop_xp.batches import IndexBatches
 from backprop_xp.engines import silent
-from backprop_xp.engines.in_place import GATHERED, InPlace
+from backprop_xp.engines.in_place import InPlace
+from backprop_xp.engines.rows import GATHERED
 from backprop_xp.engines.tracing import TracingError, leaves
 from backprop_xp.errors import StopTraining
 from backprop_xp.namespaces import NUMPY, namespace_of

@@ -1,7 +1,7 @@
 """Epochs of NumPy steps as programs that overwrite a state of their own, on rows gathered into arrays that are kept."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from backprop_xp.batches import IndexBatches
 from backprop_xp.engines.interrupts import deferred_interrupts
 from backprop_xp.engines.program import Program
+from backprop_xp.engines.rows import Rows
 from backprop_xp.engines.tracing import Trace, TracingError, leaves, rebuilt
 from backprop_xp.errors import StopTraining
 
@@ -33,7 +34,7 @@ class InPlace:
         self.step, self.interrupted = step, False
         self._state: list[Array] = []
         self._programs: dict[Any, Program] = {}
-        self._rows = _Rows()
+        self._rows = Rows()
 
     def run(
         self,
@@ -109,44 +110,3 @@ class InPlace:
                 program.take(*leaves(batch))
         except Exception as error:
             raise TracingError(f"{type(error).__name__}: {error}") from error
-
-
-# Rows are gathered for several batches at once, in pieces of about 1 MiB in float32: one gather a piece instead of one
-# a step, and what the next steps read is still in the processor's cache.
-GATHERED = 2**18
-_BATCHES = 1024
-
-
-class _Rows:
-    """The batches of an epoch: views where the order allows, else of rows gathered into arrays that are kept."""
-
-    def __init__(self) -> None:
-        self._form: Any = None
-        self._gathered: tuple[Array, ...] = ()
-        self._views: list[tuple[Array, ...]] = []
-
-    def batches(self, data: tuple[Array, Array, Array | None], batches: IndexBatches) -> Iterator[tuple[Array, ...]]:
-        """Yield (X, Y) or (X, Y, weight) of each batch."""
-        arrays = [array for array in data if array is not None]
-        size, n_samples, order = batches.batch_size, batches.n_samples, batches.order
-        if order is None:
-            for start in range(0, n_samples, size):
-                yield tuple(array[start : start + size] for array in arrays)
-            return
-        piece = size * min(max(1, GATHERED // (size * arrays[0].shape[1])), _BATCHES, batches.n_batches)
-        self._prepare(arrays, piece, size)
-        for first in range(0, n_samples, piece):
-            rows = order[first : first + piece]
-            for array, gathered in zip(arrays, self._gathered, strict=True):
-                array.take(rows, 0, gathered[: len(rows)], "clip")  # any other mode goes through a copy
-            yield from self._views[: len(rows) // size]
-            if len(rows) % size:
-                yield tuple(gathered[len(rows) // size * size : len(rows)] for gathered in self._gathered)
-
-    def _prepare(self, arrays: Sequence[Array], piece: int, size: int) -> None:
-        form = [(array.shape[1:], array.dtype) for array in arrays], piece, size
-        if form != self._form:
-            self._form = form
-            self._gathered = tuple(np.empty((piece, *array.shape[1:]), array.dtype) for array in arrays)
-            starts = range(0, piece, size)
-            self._views = [tuple(array[start : start + size] for array in self._gathered) for start in starts]

@@ -3,7 +3,8 @@
 import math
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from backprop_xp import backends
 from backprop_xp.batches import IndexBatches
 from backprop_xp.engines import silent
+from backprop_xp.engines.rows import Rows
 from backprop_xp.engines.scalar_code import ScalarCode
 from backprop_xp.engines.tracing import Trace, TracingError, leaves, rebuilt
 from backprop_xp.errors import InputError, StopTraining
@@ -22,8 +24,6 @@ Epoch = Callable[..., None]
 _compiled: dict[str, Epoch] = {}
 _MOST_COMPILED = 64
 
-# More multiplications a step are seconds of waiting, and a Ctrl-C is answered between steps only.
-_MOST_PRODUCTS = 2**31
 _SECONDS = 0.25  # about as long as a call may take before a Ctrl-C is answered
 
 # Sums in any order, fused multiplications and additions, products with a reciprocal; but a NaN or an infinity is looked
@@ -48,8 +48,9 @@ class Loops:
         self._say = say
         self._step: Callable[..., Any] | None = None
         self._bodies: dict[Any, _Body] = {}
-        self._data: tuple[Any, ...] = ()
-        self._flat: list[Array] = []
+        self._given: tuple[Any, ...] = ()
+        self._data: Any = ()
+        self._rows = Rows()
         self._at_once = 1
 
     def run(
@@ -71,25 +72,29 @@ class Loops:
             )
         self.interrupted = False
         data = X, Y, weight
-        if not (len(self._data) == 3 and all(map(operator.is_, self._data, data))):
-            self._data, self._flat = data, [np.require(x, requirements=["C", "A"]).reshape(-1) for x in leaves(data)]
+        if not (len(self._given) == 3 and all(map(operator.is_, self._given, data))):
+            self._given = data
+            self._data = rebuilt(data, (np.require(x, requirements=["C", "A"]) for x in leaves(data)))
+        _check_rows(batches, min(len(x) for x in leaves(data)))
         state = params, opt_state
         values = list(leaves(state))
-        rows = _rows(batches, min(len(x) for x in leaves(data)))
         losses, done = np.empty(0), np.zeros(1, np.int64)
         running: _Body | None = None
-        n_whole, n_left = divmod(batches.n_samples, batches.batch_size)
+        bodies: dict[int, _Body] = {}
         try:
-            for size, last in ((batches.batch_size, n_whole), (n_left, batches.n_batches)):
-                if done[0] == last:
-                    continue
-                body = self._body(step, state, size)
-                if not done[0]:
-                    losses = np.empty(batches.n_batches, body.loss_dtype)
-                body.load(values)
-                running = body
-                self._run(body, rows, batches.batch_size, last, done, losses, on_batch)
-                values = body.values()
+            for piece in self._rows.pieces(self._data, batches):
+                flat = [x.reshape(-1) for x in piece]
+                for size, first, n_steps in _stretches(len(piece[0]), batches.batch_size):
+                    if size not in bodies:
+                        bodies[size] = self._body(step, state, size)
+                    body = bodies[size]
+                    if running is None:
+                        losses = np.empty(batches.n_batches, body.loss_dtype)
+                    if body is not running:
+                        body.load(values if running is None else running.values())
+                        running = body
+                    self._run(body, flat, first, n_steps, done, losses, on_batch)
+            values = running.values() if running is not None else values
         except (KeyboardInterrupt, StopTraining) as end:
             if running is None or not done[0]:
                 raise
@@ -99,17 +104,22 @@ class Loops:
         return params, opt_state, losses[: done[0]]
 
     def _run(
-        self, body: "_Body", rows: Array, batch_size: int, last: int, done: Array, losses: Array, on_batch: Any
+        self, body: "_Body", flat: list[Array], first: int, n_steps: int, done: Array, losses: Array, on_batch: Any
     ) -> None:
-        """Take steps up to the `last`, as many a call as take about `_SECONDS`; what is done is counted in the call."""
+        """Take steps on the rows from `first` on, as many a call as take about `_SECONDS`.
+
+        What is done is counted in the call.
+        """
         each = on_batch is not None and not getattr(on_batch, "paced", False)
-        while done[0] < last:
-            n_steps = 1 if each else min(self._at_once, last - int(done[0]))
+        before = int(done[0])
+        while done[0] < before + n_steps:
+            taken = int(done[0]) - before
+            n = 1 if each else min(self._at_once, n_steps - taken)
             started = time.perf_counter()
-            body.epoch(rows, int(done[0]) * batch_size, n_steps, done, losses, *self._flat, *body.memory)
+            body.epoch(first + taken * body.size, n, done, losses, *flat, *body.memory)
             if on_batch is not None:
                 on_batch(int(done[0]) - 1, losses[done[0] - 1])
-            if not each and n_steps == self._at_once and time.perf_counter() - started < _SECONDS / 2:
+            if not each and n == self._at_once and time.perf_counter() - started < _SECONDS / 2:
                 self._at_once *= 2
 
     def _body(self, step: Callable[..., Any], state: Any, size: int) -> "_Body":
@@ -120,12 +130,10 @@ class Loops:
         key = tuple((x.shape, x.dtype) for x in leaves((state, batch)))
         if key not in self._bodies:
             try:
-                trace = Trace(step, state, batch)
-                _check_work(trace)
-                code = ScalarCode(trace)
+                code = ScalarCode(Trace(step, state, batch))
             except TracingError as error:
                 raise InputError(f"engine 'loops' cannot run this step ({error}): use engine 'eager'") from None
-            self._bodies[key] = _Body(code, _compiled.get(code.source) or self._compile(code, size))
+            self._bodies[key] = _Body(code, _compiled.get(code.source) or self._compile(code, size), size)
         return self._bodies[key]
 
     def _compile(self, code: ScalarCode, size: int) -> Epoch:
@@ -142,9 +150,9 @@ class Loops:
 class _Body:
     """A compiled epoch, and the memory that it works on."""
 
-    def __init__(self, code: ScalarCode, epoch: Epoch) -> None:
-        self.epoch, self.loss_dtype = epoch, code.loss_dtype
-        arrays = {dtype: np.zeros(size, dtype) for dtype, size in code.memory.items()}
+    def __init__(self, code: ScalarCode, epoch: Epoch, size: int) -> None:
+        self.epoch, self.loss_dtype, self.size = epoch, code.loss_dtype, size
+        arrays = {dtype: _aligned(size, dtype) for dtype, size in code.memory.items()}
         self.memory = list(arrays.values())
         self._state = [
             arrays[dtype][place : place + math.prod(shape)].reshape(shape) for dtype, place, shape in code.state_places
@@ -158,6 +166,14 @@ class _Body:
     def values(self) -> list[Array]:
         """Return copies of the state."""
         return [place.copy() for place in self._state]
+
+
+def _aligned(size: int, dtype: str) -> Array:
+    """Return zeros, the first at the beginning of a line of the processor's cache."""
+    n_bytes = size * np.dtype(dtype).itemsize
+    memory = np.zeros(n_bytes + 64, np.uint8)
+    first = -memory.ctypes.data % 64
+    return memory[first : first + n_bytes].view(dtype)
 
 
 def _numba() -> Any:
@@ -177,26 +193,31 @@ def _compile(code: ScalarCode) -> Epoch:
 
     names: dict[str, Any] = {}
     exec(code.source, names)
-    given = [array(dtype, readonly=True) for dtype in (np.int64, *code.batch_dtypes)]
-    rows, *batch = given
+    for name, function in names.items():
+        if isinstance(function, FunctionType) and name != "epoch":  # no sums in any order there: digits would be lost
+            names[name] = numba.njit(fastmath={"contract"}, error_model="numpy")(function)
+    batch = [array(dtype, readonly=True) for dtype in code.batch_dtypes]
     losses, memory = array(code.loss_dtype), [array(dtype) for dtype in code.memory]
-    signature = numba.void(rows, numba.int64, numba.int64, array(np.int64), losses, *batch, *memory)
+    signature = numba.void(numba.int64, numba.int64, array(np.int64), losses, *batch, *memory)
     compiled: Epoch = numba.njit(signature, fastmath=_LIBERTIES, error_model="numpy", nogil=True)(names["epoch"])
     return compiled
 
 
-def _check_work(trace: Trace) -> None:
-    n_products = sum(op.size * op.inputs[0].shape[-1] for op in trace.operations if op.op == "matmul")
-    if n_products > _MOST_PRODUCTS:
-        raise InputError(
-            f"engine 'loops' would take seconds for each step ({n_products:.1e} multiplications): use engine 'eager', "
-            "or a smaller batch"
-        )
+def _stretches(n_rows: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (rows of a batch, first row, batches): of the whole batches, and of a last one that is short."""
+    n_whole, n_left = divmod(n_rows, size)
+    if n_whole:
+        yield size, 0, n_whole
+    if n_left:
+        yield n_left, n_rows - n_left, 1
 
 
-def _rows(batches: IndexBatches, n_given: int) -> Array:
-    """Return the row of each sample in the order of use; compiled loops do not check it, so it is checked here."""
-    rows = np.arange(batches.n_samples) if batches.order is None else np.require(batches.order, np.int64, ["C", "A"])
-    if len(rows) < batches.n_samples or rows.min() < 0 or rows.max() >= n_given:
-        raise IndexError(f"the batches are rows of {batches.n_samples} samples, the data have {n_given}")
-    return rows
+def _check_rows(batches: IndexBatches, n_given: int) -> None:
+    """Raise IndexError for rows that are not there: compiled loops do not look."""
+    n_samples, order = batches.n_samples, batches.order
+    if order is None:
+        known = n_samples <= n_given
+    else:
+        known = len(order) >= n_samples and 0 <= order.min() <= order.max() < n_given
+    if not known:
+        raise IndexError(f"the batches are rows of {n_samples} samples, the data have {n_given}")

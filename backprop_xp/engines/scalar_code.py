@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from backprop_xp.engines import scalar_functions
 from backprop_xp.engines.scalar_plan import FOLDS, Nest, Plan, Strides
 from backprop_xp.engines.tracing import Shape, Trace, Value, source_of
 
@@ -15,6 +16,10 @@ _WALK = re.compile(r" \+ (i0 \* \d+[^\]]*)\]")  # what an index adds to the firs
 
 # A product with loops of its own adds so many terms at a time to a row of the result: fewer loads and stores of it.
 _TERMS = 4
+# One with more multiplications is left to BLAS.
+_BLAS = 2**11
+# In loops so long, arithmetic that becomes vectors is ahead of calls of the mathematical library.
+_VECTOR = 16
 
 _BINARY = {
     "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "bitwise_and": "&", "bitwise_or": "|",
@@ -58,8 +63,8 @@ class ScalarCode:
     Attributes
     ----------
     source : str
-        A module that defines `epoch(rows, first, n_steps, done, losses, *batch, *memory)`: it takes `n_steps` steps on
-        the rows of the batch arrays that rows[first:] name, writes the loss of each, and counts them in done[0].
+        A module that defines `epoch(first, n_steps, done, losses, *batch, *memory)`: it takes `n_steps` steps on the
+        rows of the batch arrays from `first` on, writes the loss of each, and counts them in done[0].
     memory : dict of str to int
         The length of the flat array of each data type, in the order of the arguments.
     state_places : list of (str, int, tuple of int)
@@ -77,6 +82,7 @@ class ScalarCode:
         self._plan = Plan(trace)
         self._names: dict[int, str] = {}
         self._constants: dict[tuple[str, str], str] = {}
+        self._functions_of: set[str] = set()  # data types
         self.memory = self._plan.memory
         self.state_places = [(leaf.dtype.name, self._plan.place(leaf), leaf.shape) for leaf in trace.state]
         self.batch_dtypes, self.loss_dtype = [x.dtype for x in trace.batch], trace.loss.dtype
@@ -85,12 +91,13 @@ class ScalarCode:
     def _module(self, trace: Trace) -> Iterator[str]:
         body = list(self._step(trace))  # first: it finds the constants and the memory
         yield "import math"
-        yield "from numpy import bool_, floor, float32, float64, int32, int64, uint8"
+        yield "from numpy import bool_, dot, floor, float32, float64, int32, int64, uint8"
         for (dtype, number), name in self._constants.items():
             yield f"{name} = {dtype}({number})"
+        yield from map(scalar_functions.source, sorted(self._functions_of))
         batch = [f"batch{i}" for i in range(len(trace.batch))]
         memory = [f"m_{dtype}" for dtype in self.memory]
-        yield f"def epoch({', '.join(['rows', 'first', 'n_steps', 'done', 'losses', *batch, *memory])}):"
+        yield f"def epoch({', '.join(['first', 'n_steps', 'done', 'losses', *batch, *memory])}):"
         scalars = [x for x in trace.state if not x.shape]
         for x in scalars:
             yield f"    {self._name(x)} = m_{x.dtype.name}[{self._plan.place(x)}]"
@@ -101,9 +108,8 @@ class ScalarCode:
 
     def _step(self, trace: Trace) -> Iterator[str]:
         n_rows = trace.batch[0].shape[0]
-        yield f"start = first + step * {n_rows}"
         for i, x in enumerate(trace.batch):
-            yield from self._gathered(i, x)
+            yield f"b{i} = (first + step * {n_rows}) * {x.size // n_rows}"
         for nest in reversed(self._plan.nests):
             if nest.shape is not None:
                 yield from self._nest(nest)
@@ -111,6 +117,7 @@ class ScalarCode:
                 yield from self._product(nest.operations[0])
             else:
                 yield from self._concatenation(nest.operations[0])
+            self._plan.release(nest)
         for new, old in self._plan.copies:
             memory = f"m_{old.dtype.name}"
             yield f"for i0 in range({old.size}):"
@@ -121,18 +128,11 @@ class ScalarCode:
         yield f"losses[done[0]] = {self._name(self._plan.loss)}"
         yield "done[0] += 1"
 
-    def _gathered(self, i: int, x: Value) -> Iterator[str]:
-        """Yield the copy of the batch's rows of one array into memory."""
-        n_columns, place, memory = x.size // x.shape[0], self._plan.place(x), f"m_{x.dtype.name}"
-        yield f"for i0 in range({x.shape[0]}):"
-        yield "    row = rows[start + i0]"
-        yield f"    for i1 in range({n_columns}):"
-        yield f"        {memory}[{place} + i0 * {n_columns} + i1] = batch{i}[row * {n_columns} + i1]"
-
     def _nest(self, nest: Nest) -> Iterator[str]:
         """Yield the loops of elementwise operations, reductions and short products over one shape."""
         shape = nest.shape
         assert shape is not None
+        self._plan.take_over(nest)
         places = [
             self._plan.strides(x, shape)
             for op in nest.operations
@@ -204,6 +204,9 @@ class ScalarCode:
             for i, x in enumerate(inputs)
         ]
         form = FORMS[op.op]
+        if op.op in scalar_functions.NAMES and axes and axes[-1][0] >= _VECTOR:
+            self._functions_of.add(op.dtype.name)
+            form = f"{op.op}_{op.dtype.name}({{0}})"
         if op.op in ("maximum", "minimum") and inputs[1].op == "constant":  # one comparison: the number is no NaN
             form = f"{{1}} if {{0}} {'<' if op.op == 'maximum' else '>'} {{1}} else {{0}}"
         text = form.format(*operands, one=self._constant(op.dtype, 1) if "{one}" in form else "")
@@ -213,7 +216,11 @@ class ScalarCode:
         """Yield a matrix product in loops whose inner one runs along a row of the result and of the right factor."""
         a, b = op.inputs
         (n, m), n_terms = op.shape, a.shape[-1]
-        memory, of_a, of_b = (f"m_{x.dtype.name}" for x in (op, a, b))
+        lie_well = all(self._matrix(x) and x.dtype == op.dtype for x in op.inputs)
+        if n * m * n_terms >= _BLAS and op.dtype.kind == "f" and lie_well:
+            yield f"dot({self._matrix(a)}, {self._matrix(b)}, {self._matrix(op)})"
+            return
+        memory, of_a, of_b = (self._array(x) for x in (op, a, b))
         at_a, (a_i, a_k) = self._plan.strides(a, a.shape)
         at_b, (b_k, b_j) = self._plan.strides(b, b.shape)
         at_c = self._plan.place(op)
@@ -221,8 +228,8 @@ class ScalarCode:
             written = self._plan.reserve(b.dtype.name, b.size)
             yield f"for k in range({n_terms}):"
             yield f"    for j in range({m}):"
-            yield f"        {of_b}[{written} + k * {m} + j] = {of_b}[{at_b} + k * {b_k} + j * {b_j}]"
-            at_b, b_k = written, m
+            yield f"        m_{b.dtype.name}[{written} + k * {m} + j] = {of_b}{at_b} + k * {b_k} + j * {b_j}]"
+            of_b, at_b, b_k = f"m_{b.dtype.name}[", written, m
         yield f"for i in range({n}):"
         yield f"    c = {at_c} + i * {m}"
         for first, last, size in _blocks(n_terms, _TERMS):
@@ -233,13 +240,22 @@ class ScalarCode:
             else:
                 yield f"    k = {first}"
             for t in range(size):
-                factor = f"{of_a}[{at_a} + i * {a_i} + (k + {t}) * {a_k}]"
+                factor = f"{of_a}{at_a} + i * {a_i} + (k + {t}) * {a_k}]"
                 yield f"{indent}a{t} = {self._cast(factor, a.dtype, op.dtype)}"
             yield f"{indent}b = {at_b} + k * {b_k}"
             yield f"{indent}for j in range({m}):"
-            terms = [f"a{t} * {self._cast(f'{of_b}[b + {t * b_k} + j]', b.dtype, op.dtype)}" for t in range(size)]
-            already = f"{memory}[c + j] + " if first else ""
-            yield f"{indent}    {memory}[c + j] = {already}{' + '.join(terms)}"
+            terms = [f"a{t} * {self._cast(f'{of_b}b + {t * b_k} + j]', b.dtype, op.dtype)}" for t in range(size)]
+            already = f"{memory}c + j] + " if first else ""
+            yield f"{indent}    {memory}c + j] = {already}{' + '.join(terms)}"
+
+    def _matrix(self, x: Value) -> str:
+        """Return a matrix as a view of memory, or nothing if its elements do not lie together."""
+        place, strides = self._plan.strides(x, x.shape)
+        start = self._array(x)
+        memory = f"{start}{place}:{start.split('[')[1]}{place + x.size}].reshape"
+        if strides == (x.shape[1], 1):
+            return f"{memory}({x.shape})"
+        return f"{memory}({x.shape[::-1]}).T" if strides == (1, x.shape[0]) else ""
 
     def _concatenation(self, op: Value) -> Iterator[str]:
         """Yield the copies of arrays, one after the other along an axis."""
@@ -284,7 +300,14 @@ class ScalarCode:
         return self._cast(self._memory(x, place, axes), x.dtype, dtype)
 
     def _memory(self, x: Value, place: Strides, axes: Sequence[tuple[int, int]]) -> str:
-        return f"m_{x.dtype.name}[{_address(place, axes)}]"
+        return f"{self._array(x)}{_address(place, axes)}]"
+
+    def _array(self, x: Value) -> str:
+        """Return the beginning of an element of the array in which a value lies."""
+        if source_of(x) in self._plan.trace.batch:
+            i = self._plan.trace.batch.index(source_of(x))
+            return f"batch{i}[b{i} + "
+        return f"m_{x.dtype.name}["
 
     def _cast(self, text: str, dtype: Any, wanted: Any) -> str:
         if dtype == wanted:

@@ -16,6 +16,7 @@ Strides = tuple[int, tuple[int, ...]]
 
 # A product of so few terms is added up for each element, inside the loops of the elementwise operations that use it.
 _SHORT = 8
+_ALIGNED = 16
 _DTYPES = ("bool", "uint8", "int32", "int64", "float32", "float64")
 FOLDS = REDUCTIONS | {"vecdot"}
 
@@ -60,6 +61,8 @@ class Plan:
         self.memory: dict[str, int] = {}
         self._layouts: dict[int, Any] = {}
         self._places: dict[int, int] = {}
+        self._free: dict[tuple[str, int], list[int]] = {}
+        self._left: set[int] = set()  # what had places that others have taken over
         self._schedule()
         for leaf in trace.state:  # the first in memory
             self.place(leaf)
@@ -74,20 +77,30 @@ class Plan:
         self.nests: list[Nest] = []  # the last to be run first
         self._nest_of: dict[int, int] = {}
         self._readers: dict[int, list[tuple[int, bool]]] = {}
+        riders: dict[int, list[Value]] = {}  # sums of an operation's result, which go into its loops
         for operation in reversed([*self.trace.operations, *copied]):
             if operation.op in VIEWS or operation.op == "arange":
                 continue
             shape = _loops_of(operation)
-            bound = max((k if handed else k + 1 for k, handed in self._readers.get(operation.number, ())), default=0)
+            if operation.op == "sum" and _pointwise(operation.inputs[0]):
+                riders.setdefault(operation.inputs[0].number, []).append(operation)
+                continue
+            together = [operation, *riders.get(operation.number, ())]
+            bound = max(map(self._bound, together))
             fits = (k for k in range(bound, len(self.nests)) if shape is not None and self.nests[k].shape == shape)
             k = next(fits, len(self.nests))
             if k == len(self.nests):
                 self.nests.append(Nest(shape))
-            self.nests[k].operations.insert(0, operation)
-            self._nest_of[operation.number] = k
-            for x in operation.inputs:
-                handed = x.shape == shape and _pointwise(x) and operation.op != "matmul"
-                self._readers.setdefault(source_of(x).number, []).append((k, handed))
+            self.nests[k].operations[:0] = together
+            for each in together:
+                self._nest_of[each.number] = k
+                for x in each.inputs:
+                    handed = x.shape == shape and _pointwise(x) and each.op != "matmul"
+                    self._readers.setdefault(source_of(x).number, []).append((k, handed))
+
+    def _bound(self, operation: Value) -> int:
+        """Return the last nest, by number the first, that is early enough for those that read an operation's result."""
+        return max((k if handed else k + 1 for k, handed in self._readers.get(operation.number, ())), default=0)
 
     def _place_new_state(self) -> None:
         """Let a new leaf take the old one's place, unless that is still read afterwards or from other elements."""
@@ -121,15 +134,49 @@ class Plan:
 
     def place(self, x: Value) -> int:
         """Return the first element of an array in the memory of its data type."""
+        if x in self.trace.batch:
+            return 0  # it is read where it lies among the samples
         if x.number not in self._places:
             self._places[x.number] = self.reserve(x.dtype.name, x.size)
         return self._places[x.number]
 
     def reserve(self, dtype: str, size: int) -> int:
         """Return the first element of more memory of a data type."""
+        size += -size % _ALIGNED
+        free = self._free.get((dtype, size))
+        if free:
+            return free.pop()
         place = self.memory.get(dtype, 0)
         self.memory[dtype] = place + size
         return place
+
+    def take_over(self, nest: Nest) -> None:
+        """Let results lie where operands lie that are used up in the same nest, if it only reads them where it is."""
+        read = [(source_of(x), x is source_of(x) and by.op != "matmul") for by in nest.operations for x in by.inputs]
+        elsewhere = {x.number for x, there in read if not there}
+        free = [x for x in self._used_up(nest) if x.shape == nest.shape and x.number not in elsewhere]
+        for result in nest.operations:
+            if _pointwise(result) and self.stored(result) and result.number not in self._places:
+                fits = (x for x in free if x.shape == result.shape and x.dtype == result.dtype)
+                x = next(fits, None)
+                if x is not None:
+                    free.remove(x)
+                    self._places[result.number] = self._places[x.number]
+                    self._left.add(x.number)
+
+    def release(self, nest: Nest) -> None:
+        """Give free the memory of what is read in a nest for the last time."""
+        for x in self._used_up(nest):
+            if x.number not in self._left:
+                self._free.setdefault((x.dtype.name, x.size + -x.size % _ALIGNED), []).append(self._places[x.number])
+
+    def _used_up(self, nest: Nest) -> list[Value]:
+        """Return what has a place of its own and is read in a nest for the last time."""
+        k = self._number(nest)
+        read = {source_of(x).number: source_of(x) for operation in nest.operations for x in operation.inputs}
+        kept = {x.number for x in (*self.trace.state, *self.new_state)}
+        owned = (x for number, x in read.items() if number in self._places and number not in kept)
+        return [x for x in owned if min(reader for reader, _ in self._readers[x.number]) == k]
 
     def layout(self, x: Value) -> Any:
         """Return an array whose strides are those of `x` in the memory of what it views; NumPy works them out."""

@@ -73,6 +73,7 @@ ENGINES = {
 # Whose bare steps those of Trainer.fit are, on the CPU and on CUDA.
 BARE = {
     "backprop_xp, Trainer.fit": (ON_NUMPY.name, ON_CUPY.name),
+    "backprop_xp, Trainer.fit, engine loops": ("backprop_xp, engine loops",),
     "backprop_xp, Trainer.fit, engine jax": ("backprop_xp, engine jax",),
     "backprop_xp, Trainer.fit, CUDA graph": ("backprop_xp, CUDA graph",),
 }
@@ -121,7 +122,11 @@ def stepping(device: str) -> list[Contender]:
         return [_floor("Products", device), ON_CUPY, graphed, *ours, *fits, *users[:2], graphs, *users[2:]]
     by_hand = Contender("NumPy by hand, in place", "hand", "benchmarks.contenders.by_hand:InPlace")
     scikit_learn = Contender("scikit-learn MLP", "peer", "benchmarks.contenders.scikit_learn:Steps")
-    fits = [_fit("", "eager"), _fit(", engine jax", "jax", needs="jax")]
+    fits = [
+        _fit("", "eager"),
+        _fit(", engine loops", "loops", needs="numba"),
+        _fit(", engine jax", "jax", needs="jax"),
+    ]
     return [_floor("Products", device), by_hand, ON_NUMPY, ENGINE_LOOPS, *ours, *fits, *users, scikit_learn]
 
 

@@ -8,13 +8,11 @@ import backprop_xp as bx
 from backprop_xp import backends, engines
 from backprop_xp.batches import IndexBatches
 from backprop_xp.engines.torch import Torch
-from backprop_xp.errors import InputError
 from benchmarks.problems import Problem
 
 # What is timed is a step of a long run: the eager engine takes a small network's first few hundred in another way, and
 # the torch engine compiles after five seconds.
 LONG, SMALL = 300, 2**18  # steps; weights
-SCALAR = 2**28  # weights times rows; some 20 ms of scalar loops
 
 
 class Steps:
@@ -33,8 +31,6 @@ class Steps:
     def __init__(
         self, problem: Problem, engine: str = "eager", backend: str | None = None, device: str = "cpu"
     ) -> None:
-        if engine == "loops" and problem.work > SCALAR:
-            raise InputError("scalar loops are for small networks, and would take more than 20 ms a step here")
         there = backends.select(device, engines.backend_for(engine, device, backend), problem.dtype)
         self.library, self.batch, self.n_batches = there.name, problem.batch, problem.n_batches
         X, _, Y, params = problem.inputs()

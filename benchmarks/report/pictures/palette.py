@@ -61,6 +61,7 @@ STYLES = {
     "backprop_xp, engine torch": Style("moss", "d"),
     "backprop_xp, CUDA graph": Style("rose", "*"),
     "backprop_xp, Trainer.fit": Style("navy", "p"),
+    "backprop_xp, Trainer.fit, engine loops": Style("ink", "8"),
     "backprop_xp, Trainer.fit, engine jax": Style("sky", "D"),
     "backprop_xp, Trainer.fit, CUDA graph": Style("ink", "8"),
     "backprop_xp MLPClassifier": Style("blue", "o"),
