@@ -324,7 +324,7 @@ _ADDS = {
     "cupy": ("--device cuda: training on NVIDIA GPUs", "cuda12"),
     "jax": ("--engine jax, --backend jax: compiled by XLA; CPU, CUDA, TPU", "jax"),
     "torch": ("--engine torch, --backend torch: PyTorch tensors; CPU and CUDA", "torch"),
-    "numba": ("--engine loops: scalar loops, compiled, for tiny networks", "numba"),
+    "numba": ("--engine loops: epochs compiled to loops, for networks of any size", "numba"),
     "array_api_strict": ("--backend array_api_strict: the standard and nothing else, for tests", "test"),
 }
 

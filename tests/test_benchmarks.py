@@ -129,7 +129,8 @@ def _counting(asked):
 def test_what_cannot_run_a_case_is_left_out_with_the_reason(harness):
     misplaced = replace(ENGINE_LOOPS, options={"engine": "loops", "backend": "torch"}, needs=None)
     outcome = harness.hold(SMALL, [misplaced], QUICK)[misplaced.name]
-    assert (outcome.gap, outcome.reason) == ("unfit", "engine 'loops' runs on numpy, not on 'torch'")
+    assert outcome.gap == "unfit"
+    assert outcome.reason.startswith("engine 'loops' runs on numpy, not on 'torch'")
 
 
 def test_what_comes_before_the_first_step_is_told_of_engines_alone(harness):

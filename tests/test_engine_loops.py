@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import scipy.sparse
 import backprop_xp as bx
 from backprop_xp.activations import ACTIVATIONS
 from backprop_xp.batches import IndexBatches
-from backprop_xp.engines import loops, scalar_functions
+from backprop_xp.engines import loops, rows, scalar_functions
 from backprop_xp.engines.eager import Eager
 from backprop_xp.engines.loops import Loops
 from backprop_xp.engines.scalar_code import FORMS, ScalarCode
@@ -160,17 +161,32 @@ def test_the_estimators_own_heads(loss, output, weighted):
 WIDE = [name for name in HIDDEN if name != "identity"]
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("rule", [bx.sgd, bx.adam])
 @pytest.mark.parametrize("activation", WIDE)
-def test_products_of_blas_and_arithmetic_in_vectors(activation, rule):
+def test_products_of_blas_and_arithmetic_in_vectors(activation, rule, packed):
     network = bx.Network((20, 18, 17, 3), activation=activation, output="softmax")
     params, optimizer = bx.init(network, seed=1, bias_initializer="uniform"), rule(0.05)
+    params = pack(params) if packed else params
     X, Y = data(network, 9)
-    step = bx.make_step(network, "cross_entropy", optimizer, l2=0.1)
+    step = bx.make_step(network, "cross_entropy", optimizer, l2=0.1, packed=packed)
     state = optimizer.init(params)
     source = ScalarCode(Trace(step, (params, state), (X, Y, None))).source
     assert source.count(" dot(") == 5  # of eight: those with three units are in loops
     assert_interpreted_as_eager(step, params, state, X, Y, rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("widths", "n_rows", "n_dots"), [((70, 40, 1), 60, 4), ((70, 40, 60), 1, 3), ((9, 5, 1), 6, 0)]
+)
+def test_matrices_of_one_row_or_column(widths, n_rows, n_dots):
+    network = bx.Network(widths, activation="sigmoid", output="identity")
+    params, optimizer = bx.init(network, bias_initializer="uniform"), bx.sgd(0.01)
+    X, Y = data(network, n_rows)
+    step = bx.make_step(network, "squared_error", optimizer)
+    state = optimizer.init(params)
+    assert ScalarCode(Trace(step, (params, state), (X, Y, None))).source.count(" dot(") == n_dots
+    assert_interpreted_as_eager(step, params, state, X, Y)
 
 
 def test_memory_is_used_again():
@@ -392,6 +408,55 @@ def test_arrays_in_any_order_and_read_only(small):
     assert_trees_close(actual, as_arrays(expected), 1e-12)
     with pytest.raises(IndexError, match="the batches are rows of 4 samples, the data have 8"):
         Loops().run(step, params, state, X, Y, IndexBatches(order + 1, 4, 4))
+
+
+@needs_numba
+def test_no_more_rows_than_the_batches_have(small):
+    """However long the order is: what is written for more would lie outside."""
+    step, params, state, X, Y = small
+    order = np.tile(np.arange(8), 2_000)
+    batches = IndexBatches(order, 8_197, 8)  # more than are gathered at once, and a short one
+    actual, expected = both(step, params, state, X, Y, batches)
+    assert_trees_close(actual, as_arrays(expected), 1e-9)
+    cut = Loops().run(step, params, state, X, Y, IndexBatches(order[:8_197], 8_197, 8))
+    assert_trees_close(actual, cut, 0.0)
+
+
+@needs_numba
+def test_every_data_type_of_the_targets():
+    network = bx.Network((3, 4, 1), activation="sigmoid", output="identity")
+    X, Y = data(network, 8)
+    params, optimizer = bx.init(network), bx.sgd(0.1)
+    step, state = bx.make_step(network, "squared_error", optimizer), optimizer.init(params)
+    for dtype in ("int32", "int64", "uint8", "float32", ">f8"):
+        given = np.abs(Y * 3).astype(dtype)
+        actual, expected = both(step, params, state, X.astype(">f8"), given, IndexBatches(None, 8, 4))
+        assert_trees_close(actual, as_arrays(expected), 1e-12)
+
+
+@needs_numba
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, MemoryError])
+def test_data_whose_copying_failed_are_copied_anew(small, monkeypatch, failure):
+    step, params, state, X, Y = small
+    engine, batches = Loops(), IndexBatches(np.arange(8)[::-1], 8, 4)
+    engine.run(step, params, state, X + 1, Y, batches)
+    X, expected = np.asfortranarray(X), Loops().run(step, params, state, X, Y, batches)
+
+    def failing(*given):
+        raise failure
+
+    with monkeypatch.context() as broken:
+        broken.setattr(np, "require", failing)
+        with pytest.raises(failure):
+            engine.run(step, params, state, X, Y, batches)
+    assert_trees_close(engine.run(step, params, state, X, Y, batches), expected, 0.0)
+    halves = IndexBatches(batches.order, 8, 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(rows, "np", SimpleNamespace(empty=failing))
+        with pytest.raises(failure):
+            engine.run(step, params, state, X, Y, halves)
+    expected = Loops().run(step, params, state, X, Y, halves)
+    assert_trees_close(engine.run(step, params, state, X, Y, halves), expected, 0.0)
 
 
 @needs_numba

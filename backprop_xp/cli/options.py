@@ -50,7 +50,7 @@ DropOption = Annotated[
 EngineOption = Annotated[
     str,
     typer.Option(
-        help="How steps are run: auto, eager, jax, torch, loops (compiled, for tiny networks) or cuda_graph.",
+        help="How steps are run: auto, eager, jax, torch, loops (compiled by numba) or cuda_graph.",
         rich_help_panel="Machine",
     ),
 ]

@@ -1,4 +1,4 @@
-"""The loops engine: a step's arithmetic as scalar loops, compiled by numba, for networks too small for array calls."""
+"""The loops engine: epochs of a step as one compiled function, by numba: loops, and BLAS for large products."""
 
 import math
 import operator
@@ -24,7 +24,7 @@ Epoch = Callable[..., None]
 _compiled: dict[str, Epoch] = {}
 _MOST_COMPILED = 64
 
-_SECONDS = 0.25  # about as long as a call may take before a Ctrl-C is answered
+_SECONDS = 0.25  # about as long as a call of several steps may take before a Ctrl-C is answered
 
 # Sums in any order, fused multiplications and additions, products with a reciprocal; but a NaN or an infinity is looked
 # for by who trains, so that they may not be assumed away.
@@ -32,7 +32,7 @@ _LIBERTIES = {"contract", "reassoc", "arcp", "nsz"}
 
 
 class Loops:
-    """Runs epochs of a traced step in compiled scalar loops: see `engines.Engine`. For NumPy arrays.
+    """Runs epochs of a traced step as one compiled function: see `engines.Engine`. For NumPy arrays.
 
     Raises
     ------
@@ -73,8 +73,8 @@ class Loops:
         self.interrupted = False
         data = X, Y, weight
         if not (len(self._given) == 3 and all(map(operator.is_, self._given, data))):
-            self._given = data
-            self._data = rebuilt(data, (np.require(x, requirements=["C", "A"]) for x in leaves(data)))
+            own = rebuilt(data, (np.require(x, x.dtype.newbyteorder("="), ["C", "A"]) for x in leaves(data)))
+            self._given, self._data = data, own  # together: copying may be interrupted, or lack memory
         _check_rows(batches, min(len(x) for x in leaves(data)))
         state = params, opt_state
         values = list(leaves(state))
@@ -152,7 +152,7 @@ class _Body:
 
     def __init__(self, code: ScalarCode, epoch: Epoch, size: int) -> None:
         self.epoch, self.loss_dtype, self.size = epoch, code.loss_dtype, size
-        arrays = {dtype: _aligned(size, dtype) for dtype, size in code.memory.items()}
+        arrays = {dtype: _aligned(length, dtype) for dtype, length in code.memory.items()}
         self.memory = list(arrays.values())
         self._state = [
             arrays[dtype][place : place + math.prod(shape)].reshape(shape) for dtype, place, shape in code.state_places
@@ -185,7 +185,7 @@ def _numba() -> Any:
 
 
 def _compile(code: ScalarCode) -> Epoch:
-    """Return the source's `epoch`, compiled for flat arrays; rows and batches are read only."""
+    """Return the source's `epoch`, compiled for flat arrays; batches are read only."""
     numba = _numba()
 
     def array(dtype: Any, readonly: bool = False) -> Any:

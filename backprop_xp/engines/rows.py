@@ -1,5 +1,6 @@
 """The rows of an epoch's batches: where they lie if the order allows, else gathered into arrays that are kept."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,16 +26,20 @@ class Rows:
         self._views: list[tuple[Array, ...]] = []
 
     def pieces(self, data: tuple[Array, Array, Array | None], batches: IndexBatches) -> Iterator[tuple[Array, ...]]:
-        """Yield the rows of (X, Y) or (X, Y, weight) for several whole batches, with the last those of a short one."""
+        """Yield the rows of (X, Y) or (X, Y, weight) for whole batches, with the last piece those of a short one.
+
+        All of them at once where the order allows.
+        """
         arrays = [array for array in data if array is not None]
         size, n_samples, order = batches.batch_size, batches.n_samples, batches.order
         if order is None:
             yield tuple(array[:n_samples] for array in arrays)
             return
-        piece = size * min(max(1, GATHERED // (size * arrays[0].shape[1])), _BATCHES, batches.n_batches)
-        self._prepare(arrays, piece, size)
+        columns = sum(math.prod(array.shape[1:]) for array in arrays)
+        piece = size * min(max(1, GATHERED // (size * columns)), _BATCHES)
+        self._prepare(arrays, min(piece, n_samples), size)
         for first in range(0, n_samples, piece):
-            rows = order[first : first + piece]
+            rows = order[first : min(first + piece, n_samples)]
             for array, gathered in zip(arrays, self._gathered, strict=True):
                 array.take(rows, 0, gathered[: len(rows)], "clip")  # any other mode goes through a copy
             yield tuple(gathered[: len(rows)] for gathered in self._gathered)
@@ -53,7 +58,7 @@ class Rows:
     def _prepare(self, arrays: Sequence[Array], piece: int, size: int) -> None:
         form = [(array.shape[1:], array.dtype) for array in arrays], piece, size
         if form != self._form:
-            self._form = form
             self._gathered = tuple(np.empty((piece, *array.shape[1:]), array.dtype) for array in arrays)
             starts = range(0, piece, size)
             self._views = [tuple(array[start : start + size] for array in self._gathered) for start in starts]
+            self._form = form  # last: memory may be lacking

@@ -1,4 +1,4 @@
-"""A recorded step as Python source: an epoch of it in plain loops over the elements of flat arrays, for a compiler."""
+"""A recorded step as Python source, for a compiler: an epoch of it in loops over flat arrays, and products by BLAS."""
 
 import math
 import re
@@ -95,7 +95,7 @@ class ScalarCode:
         for (dtype, number), name in self._constants.items():
             yield f"{name} = {dtype}({number})"
         yield from map(scalar_functions.source, sorted(self._functions_of))
-        batch = [f"batch{i}" for i in range(len(trace.batch))]
+        batch = [_named(i, x) for i, x in enumerate(trace.batch)]
         memory = [f"m_{dtype}" for dtype in self.memory]
         yield f"def epoch({', '.join(['first', 'n_steps', 'done', 'losses', *batch, *memory])}):"
         scalars = [x for x in trace.state if not x.shape]
@@ -213,18 +213,24 @@ class ScalarCode:
         return f"{op.dtype.name}({text})" if op.dtype.kind in "iu" else text  # whose arithmetic a compiler may widen
 
     def _product(self, op: Value) -> Iterator[str]:
+        """Yield a matrix product: BLAS's if it is large and its factors lie in one piece, else in loops."""
+        a, b = op.inputs
+        large = op.size * a.shape[-1] >= _BLAS and op.dtype.kind == "f" and a.dtype == b.dtype == op.dtype
+        if large and (of_a := self._matrix(a)) and (of_b := self._matrix(b)):
+            yield f"dot({of_a}, {of_b}, {self._matrix(op)})"
+        else:
+            yield from self._product_in_loops(op)
+
+    def _product_in_loops(self, op: Value) -> Iterator[str]:
         """Yield a matrix product in loops whose inner one runs along a row of the result and of the right factor."""
         a, b = op.inputs
         (n, m), n_terms = op.shape, a.shape[-1]
-        lie_well = all(self._matrix(x) and x.dtype == op.dtype for x in op.inputs)
-        if n * m * n_terms >= _BLAS and op.dtype.kind == "f" and lie_well:
-            yield f"dot({self._matrix(a)}, {self._matrix(b)}, {self._matrix(op)})"
-            return
-        memory, of_a, of_b = (self._array(x) for x in (op, a, b))
+        memory, of_a, of_b = ("[".join(self._lies(x)) for x in (op, a, b))
         at_a, (a_i, a_k) = self._plan.strides(a, a.shape)
         at_b, (b_k, b_j) = self._plan.strides(b, b.shape)
         at_c = self._plan.place(op)
-        if b_j != 1:  # one write of a factor is little beside its use for every row
+        written = None
+        if b_j != 1 and m > 1:  # one write of a factor is little beside its use for every row
             written = self._plan.reserve(b.dtype.name, b.size)
             yield f"for k in range({n_terms}):"
             yield f"    for j in range({m}):"
@@ -247,15 +253,16 @@ class ScalarCode:
             terms = [f"a{t} * {self._cast(f'{of_b}b + {t * b_k} + j]', b.dtype, op.dtype)}" for t in range(size)]
             already = f"{memory}c + j] + " if first else ""
             yield f"{indent}    {memory}c + j] = {already}{' + '.join(terms)}"
+        if written is not None:
+            self._plan.give_back(b.dtype.name, b.size, written)
 
     def _matrix(self, x: Value) -> str:
         """Return a matrix as a view of memory, or nothing if its elements do not lie together."""
-        place, strides = self._plan.strides(x, x.shape)
-        start = self._array(x)
-        memory = f"{start}{place}:{start.split('[')[1]}{place + x.size}].reshape"
-        if strides == (x.shape[1], 1):
-            return f"{memory}({x.shape})"
-        return f"{memory}({x.shape[::-1]}).T" if strides == (1, x.shape[0]) else ""
+        (name, start), (place, _), lies = self._lies(x), self._plan.strides(x, x.shape), self._plan.layout(x).flags
+        elements = f"{name}[{start}{place}:{start}{place + x.size}]"
+        if lies.c_contiguous:
+            return f"{elements}.reshape({x.shape})"
+        return f"{elements}.reshape({x.shape[::-1]}).T" if lies.f_contiguous else ""
 
     def _concatenation(self, op: Value) -> Iterator[str]:
         """Yield the copies of arrays, one after the other along an axis."""
@@ -300,14 +307,16 @@ class ScalarCode:
         return self._cast(self._memory(x, place, axes), x.dtype, dtype)
 
     def _memory(self, x: Value, place: Strides, axes: Sequence[tuple[int, int]]) -> str:
-        return f"{self._array(x)}{_address(place, axes)}]"
+        name, start = self._lies(x)
+        return f"{name}[{start}{_address(place, axes)}]"
 
-    def _array(self, x: Value) -> str:
-        """Return the beginning of an element of the array in which a value lies."""
-        if source_of(x) in self._plan.trace.batch:
-            i = self._plan.trace.batch.index(source_of(x))
-            return f"batch{i}[b{i} + "
-        return f"m_{x.dtype.name}["
+    def _lies(self, x: Value) -> tuple[str, str]:
+        """Return the name of the array in which a value lies, and what is added to a place in it."""
+        batch = self._plan.trace.batch
+        if source_of(x) in batch:
+            i = batch.index(source_of(x))
+            return _named(i, batch[i]), f"b{i} + "
+        return f"m_{x.dtype.name}", ""
 
     def _cast(self, text: str, dtype: Any, wanted: Any) -> str:
         if dtype == wanted:
@@ -323,6 +332,11 @@ class ScalarCode:
 
     def _name(self, x: Value) -> str:
         return self._names.setdefault(x.number, f"v{len(self._names)}")
+
+
+def _named(i: int, x: Value) -> str:
+    """Return the name of an array of samples: with the data type, so that the source says what it is compiled for."""
+    return f"batch{i}_{x.dtype.name}"
 
 
 def _merged(shape: Shape, strides: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:

@@ -6,14 +6,14 @@ Software Manual for the Elementary Functions, chapter 6). The others follow from
 """
 
 import math
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 from functools import cache
 
 import numpy as np
 
 NAMES = ("exp", "expm1", "tanh")
-_LN2 = Fraction(Decimal(2).ln())
+_LN2 = Fraction(Decimal(2).ln(Context(prec=40)))
 # By data type: bits after the point of the first part of ln 2, terms of the series, the integer as wide, the bits of
 # the significand, and what is added to an exponent for half of 2^k.
 _FORMATS = {"float32": (9, 7, "int32", 23, 126), "float64": (32, 13, "int64", 52, 1022)}

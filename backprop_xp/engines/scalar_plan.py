@@ -1,8 +1,10 @@
 """Where the operations of a recorded step stand in scalar loops, and where their results lie in memory.
 
 Elementwise operations on arrays of one shape share a loop nest, as late as what they are used for allows, and hand each
-other scalars; only what another nest reads is written to memory. Memory is one flat array for each data type, since a
-compiler can tell two places of one array apart. The state lies at its beginning and is updated where it lies.
+other scalars; only what another nest reads is written to memory. A sum goes into the loops of what it sums. Memory is
+one flat array for each data type, since a compiler can tell two places of one array apart. The state lies at its
+beginning and is updated where it lies; the place of any other value is used again once the last nest that reads it has
+run. Batches have no place there: they are read where they lie among the samples.
 """
 
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ Strides = tuple[int, tuple[int, ...]]
 
 # A product of so few terms is added up for each element, inside the loops of the elementwise operations that use it.
 _SHORT = 8
-_ALIGNED = 16
+_ALIGNED = 16  # elements; of float32 they fill a line of the processor's cache, which no two arrays share
 _DTYPES = ("bool", "uint8", "int32", "int64", "float32", "float64")
 FOLDS = REDUCTIONS | {"vecdot"}
 
@@ -133,22 +135,25 @@ class Plan:
     # ---- where values lie -------------------------------------------------------------------------------------------
 
     def place(self, x: Value) -> int:
-        """Return the first element of an array in the memory of its data type."""
+        """Return the first element of an array in the memory of its data type; 0 for one of the batch's."""
         if x in self.trace.batch:
-            return 0  # it is read where it lies among the samples
+            return 0
         if x.number not in self._places:
             self._places[x.number] = self.reserve(x.dtype.name, x.size)
         return self._places[x.number]
 
     def reserve(self, dtype: str, size: int) -> int:
-        """Return the first element of more memory of a data type."""
-        size += -size % _ALIGNED
-        free = self._free.get((dtype, size))
-        if free:
-            return free.pop()
+        """Return the first element of memory for so many of a data type, used before or new."""
+        whole = dtype, _whole_lines(size)
+        if self._free.get(whole):
+            return self._free[whole].pop()
         place = self.memory.get(dtype, 0)
-        self.memory[dtype] = place + size
+        self.memory[dtype] = place + whole[1]
         return place
+
+    def give_back(self, dtype: str, size: int, place: int) -> None:
+        """Let memory that was reserved be used again."""
+        self._free.setdefault((dtype, _whole_lines(size)), []).append(place)
 
     def take_over(self, nest: Nest) -> None:
         """Let results lie where operands lie that are used up in the same nest, if it only reads them where it is."""
@@ -157,8 +162,7 @@ class Plan:
         free = [x for x in self._used_up(nest) if x.shape == nest.shape and x.number not in elsewhere]
         for result in nest.operations:
             if _pointwise(result) and self.stored(result) and result.number not in self._places:
-                fits = (x for x in free if x.shape == result.shape and x.dtype == result.dtype)
-                x = next(fits, None)
+                x = next((x for x in free if x.dtype == result.dtype), None)
                 if x is not None:
                     free.remove(x)
                     self._places[result.number] = self._places[x.number]
@@ -168,7 +172,7 @@ class Plan:
         """Give free the memory of what is read in a nest for the last time."""
         for x in self._used_up(nest):
             if x.number not in self._left:
-                self._free.setdefault((x.dtype.name, x.size + -x.size % _ALIGNED), []).append(self._places[x.number])
+                self.give_back(x.dtype.name, x.size, self._places[x.number])
 
     def _used_up(self, nest: Nest) -> list[Value]:
         """Return what has a place of its own and is read in a nest for the last time."""
@@ -227,6 +231,10 @@ class Plan:
         """
         place, (first, second) = self.strides(product.inputs[k], product.inputs[k].shape)
         return place, (first, 0, second) if k == 0 else (0, second, first)
+
+
+def _whole_lines(size: int) -> int:
+    return size + -size % _ALIGNED
 
 
 def _check(trace: Trace) -> None:
