@@ -66,19 +66,8 @@ def test_the_rule_is_within_a_twentieth_of_the_best_engine_at_every_measured_siz
 def test_what_it_takes_at_sizes_that_it_was_not_told_of(measured, committed):
     """At those that it was told of it repeats what was measured; what it is worth shows at others."""
     times = [choice.times for choice in fitting.chosen_unseen(measured, fitting.starts(committed))]
-    assert sum(each > fitting.ALLOWED for each in times) <= 10
-    assert max(times) < 1.49
-
-
-@pytest.mark.parametrize(("run", "n_sizes", "n_over", "most"), [("second", 16 + 67, 4, 1.10), ("third", 67, 3, 1.18)])
-def test_what_it_takes_held_to_another_run(run, n_sizes, n_over, most):
-    """Which the rule was not made from."""
-    (rule,) = auto.rules().values()
-    other = results.load(RESULTS / f"amd-epyc-2-cores-{run}-run")
-    times = [choice.times for choice in fitting.chosen(fitting.samples(other), rule)]
-    assert len(times) == n_sizes
-    assert sum(each > fitting.ALLOWED for each in times) <= n_over
-    assert max(times) < most
+    assert sum(each > fitting.ALLOWED for each in times) <= 2
+    assert max(times) < 1.15
 
 
 def test_the_rule_in_use_is_made_from_the_committed_results(committed):

@@ -39,7 +39,7 @@ STANDARDS = (
     Standard(ON_NUMPY.name, *_PRODUCTS),
     Standard(ON_CUPY.name, *_PRODUCTS),
     Standard("backprop_xp, CUDA graph", *_PRODUCTS),
-    Standard("backprop_xp, engine loops", *_PRODUCTS[:3]),  # which calls BLAS in less time than NumPy does
+    Standard("backprop_xp, engine loops", *_PRODUCTS),
     Standard("backprop_xp, engine jax", *_JAX),
     *(Standard(fit, bare, "bare steps", "its bare steps", True) for fit, bare in BARE.items()),
 )
