@@ -189,6 +189,41 @@ def test_matrices_of_one_row_or_column(widths, n_rows, n_dots):
     assert_interpreted_as_eager(step, params, state, X, Y)
 
 
+def test_short_loops_call_the_mathematical_library():
+    for width, vectors in ((15, False), (16, True)):
+        network = bx.Network((2, width, 2), activation="tanh", output="softmax")
+        params, optimizer = bx.init(network), bx.sgd(0.1)
+        X, Y = data(network, 4)
+        step = bx.make_step(network, "cross_entropy", optimizer)
+        source = ScalarCode(Trace(step, (params, optimizer.init(params)), (X, Y, None))).source
+        assert ("= tanh_float64(" in source, "= math.tanh(" in source) == (vectors, not vectors)
+        assert "= math.exp(" in source  # of the two outputs
+
+
+@pytest.mark.parametrize("n", [4, 20])  # products in loops; by BLAS
+def test_places_are_not_given_away_while_they_are_read(n):
+    """What is read across its diagonal, and leaves of the new state that others are made of."""
+
+    def step(params, opt_state, X, Y, weight=None):
+        ((A, B), (C, D)), xp = params, namespace_of(X)
+        first = xp.matmul(X, A)
+        both_ways = first + xp.matrix_transpose(first)
+        A = xp.matmul(both_ways, A)
+        B = xp.matmul(A, B)
+        C = xp.matmul(B, C)
+        D = xp.matmul(C, D) - B
+        return ((A, B), (C, D)), opt_state, xp.sum(both_ways * Y)
+
+    rng = np.random.default_rng(0)
+    A, B, C, D, X, Y = rng.standard_normal((6, n, n)) / n
+    params = ((A, B), (C, D))
+    new, losses = interpreted(step, params, (), X, Y, n_steps=1)
+    expected, _, loss = step(params, (), X, Y)
+    np.testing.assert_allclose(losses, [loss], rtol=1e-12)
+    for actual, leaf in zip(new, leaves(expected), strict=True):
+        np.testing.assert_allclose(actual, leaf, rtol=1e-11, atol=1e-13)
+
+
 def test_memory_is_used_again():
     """Ten layers take the memory of two: what the layers leave, and no more for each of the arrays in between."""
     sizes = []
@@ -435,28 +470,34 @@ def test_every_data_type_of_the_targets():
 
 
 @needs_numba
+def test_products_of_two_data_types():
+    network = bx.Network((40, 30, 3), activation="sigmoid", output="softmax")
+    X, Y = data(network, 8)
+    params, optimizer = bx.init(network), bx.sgd(0.1)
+    step, state = bx.make_step(network, "cross_entropy", optimizer), optimizer.init(params)
+    actual, expected = both(step, params, state, X.astype("float32"), Y, IndexBatches(None, 8, 4))
+    assert_trees_close(actual, as_arrays(expected), 1e-11)
+
+
+@needs_numba
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, MemoryError])
 def test_data_whose_copying_failed_are_copied_anew(small, monkeypatch, failure):
     step, params, state, X, Y = small
-    engine, batches = Loops(), IndexBatches(np.arange(8)[::-1], 8, 4)
-    engine.run(step, params, state, X + 1, Y, batches)
-    X, expected = np.asfortranarray(X), Loops().run(step, params, state, X, Y, batches)
+    order = np.arange(8)[::-1]
+    engine, batches = Loops(), IndexBatches(order, 8, 4)
+    engine.run(step, params, state, X + 1, Y, IndexBatches(order[:4], 4, 4))
 
     def failing(*given):
         raise failure
 
-    with monkeypatch.context() as broken:
-        broken.setattr(np, "require", failing)
-        with pytest.raises(failure):
-            engine.run(step, params, state, X, Y, batches)
+    X, expected = np.asfortranarray(X), Loops().run(step, params, state, X, Y, batches)
+    for module, broken in ((np, {"require": failing}), (rows, {"np": SimpleNamespace(empty=failing)})):
+        with monkeypatch.context() as patched:
+            for name, value in broken.items():
+                patched.setattr(module, name, value)
+            with pytest.raises(failure):
+                engine.run(step, params, state, X, Y, batches)
     assert_trees_close(engine.run(step, params, state, X, Y, batches), expected, 0.0)
-    halves = IndexBatches(batches.order, 8, 2)
-    with monkeypatch.context() as broken:
-        broken.setattr(rows, "np", SimpleNamespace(empty=failing))
-        with pytest.raises(failure):
-            engine.run(step, params, state, X, Y, halves)
-    expected = Loops().run(step, params, state, X, Y, halves)
-    assert_trees_close(engine.run(step, params, state, X, Y, halves), expected, 0.0)
 
 
 @needs_numba
