@@ -193,20 +193,24 @@ class Run:
                 return
             start = time.perf_counter()
             n_batches = self._epoch()
-            progress, epoch = self.progress, self.progress.epoch + 1
-            if not len(progress.losses):
+            if not len(self.progress.losses):
                 return
-            if not self._finite(progress.params):
-                raise self._diverged(len(progress.losses), progress.opt_state, "parameters are")
-            record = self._record(epoch, progress)
-            record["seconds"] = time.perf_counter() - start
-            self._result = self._after(progress, record)
-            if len(progress.losses) == n_batches:
-                self.progress = self._result
-            trainer.params, trainer.kept_epoch = progress.params, epoch
-            if trainer.checkpoint is not None and self.progress.epoch % trainer.checkpoint.every == 0:
-                self._keep()
-            tell(trainer.callbacks, methodcaller("on_epoch_end", record), self._stop)
+            self._end_epoch(start, n_batches)
+
+    def _end_epoch(self, start: float, n_batches: int) -> None:
+        """Set what an epoch leaves, whole or broken off, and tell of it."""
+        trainer, progress, epoch = self._trainer, self.progress, self.progress.epoch + 1
+        if not self._finite(progress.params):
+            raise self._diverged(len(progress.losses), progress.opt_state, "parameters are")
+        record = self._record(epoch, progress)
+        record["seconds"] = time.perf_counter() - start
+        self._result = self._after(progress, record)
+        if len(progress.losses) == n_batches:
+            self.progress = self._result
+        trainer.params, trainer.kept_epoch = progress.params, epoch
+        if trainer.checkpoint is not None and self.progress.epoch % trainer.checkpoint.every == 0:
+            self._keep()
+        tell(trainer.callbacks, methodcaller("on_epoch_end", record), self._stop)
 
     def _epoch(self) -> int:
         """Make the steps that are left of an epoch, a checkpoint after each part; return the steps of a whole one."""
@@ -281,11 +285,11 @@ class Run:
         weight = self._weight
         if weight is not None and self._trainer.shuffle:
             weight = weight[epoch_order(self._trainer.seed, epoch, self._n_samples)]
-        starts = np.arange(0, self._n_samples, self._batch_size)
         if weight is None:
-            shares = np.diff(starts, append=self._n_samples).astype(np.float64)
+            shares = np.full(self.n_batches, self._batch_size, np.float64)
+            shares[-1] -= self.n_batches * self._batch_size - self._n_samples  # the last batch may be short
         else:
-            shares = np.add.reduceat(weight, starts, dtype=np.float64)
+            shares = np.add.reduceat(weight, np.arange(0, self._n_samples, self._batch_size), dtype=np.float64)
         shares = shares[: len(losses)]
         return float(losses @ shares / max(shares.sum(), TINY))
 
@@ -302,8 +306,9 @@ class Run:
         """Tell whether every parameter is finite: by the sum of their squares, or one by one if that is too large."""
         xp = self._trainer.backend.xp
         with np.errstate(all="ignore"):
-            flat = xp.concat(leaves(params), axis=None)
-            return math.isfinite(xp.vecdot(flat, flat)) or bool(xp.all(xp.isfinite(flat)))
+            flat = [xp.reshape(leaf, (-1,)) for leaf in leaves(params)]
+            total = sum(xp.vecdot(leaf, leaf) for leaf in flat)
+            return math.isfinite(total) or all(bool(xp.all(xp.isfinite(leaf))) for leaf in flat)
 
     def _diverged(self, step: int, opt_state: Any, what: str = "the loss is") -> DivergedError:
         self._keep()

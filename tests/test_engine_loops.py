@@ -19,6 +19,7 @@ import backprop_xp as bx
 from backprop_xp.activations import ACTIVATIONS
 from backprop_xp.batches import IndexBatches
 from backprop_xp.engines import loops, rows, scalar_functions
+from backprop_xp.engines.copies import Copies
 from backprop_xp.engines.eager import Eager
 from backprop_xp.engines.loops import Loops
 from backprop_xp.engines.scalar_code import FORMS, ScalarCode
@@ -250,17 +251,23 @@ def reals(dtype):
     return np.concatenate([*numbers, np.linspace(-top, top, 301)[1:-1], [0.0]]).astype(dtype)
 
 
+def as_python(source):
+    """Return the functions of a source as they are."""
+    names = {}
+    exec(source, names)
+    return names
+
+
+@pytest.mark.parametrize("functions", [as_python, pytest.param(loops.functions, marks=needs_numba)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", scalar_functions.NAMES)
-def test_functions_in_plain_arithmetic(name, dtype):
-    names = {}
-    exec("from numpy import *\n" + scalar_functions.source(dtype), names)
-    function, X = names[f"{name}_{dtype}"], reals(dtype)
+def test_functions_in_plain_arithmetic(name, dtype, functions):
+    function, X = functions("from numpy import *\n" + scalar_functions.source(dtype))[f"{name}_{dtype}"], reals(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         actual = np.asarray([function(x) for x in [*X, *np.asarray([math.inf, -math.inf, math.nan], dtype)]])
         exact = getattr(np, name)(X.astype(np.longdouble))
         rounded = exact.astype(dtype)
-    assert actual.dtype == dtype
+    np.testing.assert_array_equal(actual, actual.astype(dtype))  # compiled functions return Python's floats
     np.testing.assert_array_equal(actual[-3:], getattr(np, name)([math.inf, -math.inf, math.nan]))
     tiny = np.abs(exact) < 2 * np.finfo(dtype).smallest_normal
     normal = np.isfinite(rounded) & ~tiny
@@ -458,25 +465,17 @@ def test_no_more_rows_than_the_batches_have(small):
 
 
 @needs_numba
-def test_every_data_type_of_the_targets():
-    network = bx.Network((3, 4, 1), activation="sigmoid", output="identity")
+@pytest.mark.parametrize("widths", [(3, 4, 1), (40, 30, 1)])
+def test_data_of_other_types_than_the_weights(widths):
+    """In loops, and in products that are BLAS's."""
+    network = bx.Network(widths, activation="sigmoid", output="identity")
     X, Y = data(network, 8)
     params, optimizer = bx.init(network), bx.sgd(0.1)
     step, state = bx.make_step(network, "squared_error", optimizer), optimizer.init(params)
-    for dtype in ("int32", "int64", "uint8", "float32", ">f8"):
-        given = np.abs(Y * 3).astype(dtype)
-        actual, expected = both(step, params, state, X.astype(">f8"), given, IndexBatches(None, 8, 4))
-        assert_trees_close(actual, as_arrays(expected), 1e-12)
-
-
-@needs_numba
-def test_products_of_two_data_types():
-    network = bx.Network((40, 30, 3), activation="sigmoid", output="softmax")
-    X, Y = data(network, 8)
-    params, optimizer = bx.init(network), bx.sgd(0.1)
-    step, state = bx.make_step(network, "cross_entropy", optimizer), optimizer.init(params)
-    actual, expected = both(step, params, state, X.astype("float32"), Y, IndexBatches(None, 8, 4))
-    assert_trees_close(actual, as_arrays(expected), 1e-11)
+    for of_x, of_y in ((">f8", "int32"), (">f8", "int64"), ("float32", "uint8"), ("float32", ">f8")):
+        given = X.astype(of_x), np.abs(Y * 3).astype(of_y)
+        actual, expected = both(step, params, state, *given, IndexBatches(None, 8, 4))
+        assert_trees_close(actual, as_arrays(expected), 1e-11)
 
 
 @needs_numba
@@ -519,24 +518,27 @@ def test_a_callback_ends_the_run(small, reason):
 
 
 @needs_numba
-@pytest.mark.parametrize("size", [8, 3])
-def test_ctrl_c_while_the_state_is_copied_out_loses_no_step(small, monkeypatch, size):
+@pytest.mark.parametrize(
+    ("place", "call", "size", "n_rows"),
+    [((Copies, "of"), 1, 8, 8), ((Copies, "of"), 1, 3, 8), ((loops._Body, "load"), 2, 3, 6)],
+)
+def test_ctrl_c_while_the_state_is_copied_loses_no_step(small, monkeypatch, place, call, size, n_rows):
+    """Copied out at the end, or for the short last batch."""
     step, params, state, X, Y = small
-    batches, copied = IndexBatches(None, 8, size), loops._Body.values
-    calls = []
+    copied, calls = getattr(*place), []
 
-    def interrupted(body):
-        calls.append(body)
-        if len(calls) == 1:
+    def interrupted(*given):
+        calls.append(given)
+        if len(calls) == call:
             raise KeyboardInterrupt
-        return copied(body)
+        return copied(*given)
 
-    monkeypatch.setattr(loops._Body, "values", interrupted)
+    monkeypatch.setattr(*place, interrupted)
     engine = Loops()
-    actual = engine.run(step, params, state, X, Y, batches)
+    actual = engine.run(step, params, state, X, Y, IndexBatches(None, 8, size))
     assert engine.interrupted
-    assert len(actual[2]) == 8 // size  # the whole batches' steps, the last of an epoch too
-    expected = Eager().run(step, params, state, X, Y, IndexBatches(None, len(actual[2]) * size, size))
+    monkeypatch.undo()
+    expected = Eager().run(step, params, state, X, Y, IndexBatches(None, n_rows, size))
     assert_trees_close(actual, as_arrays(expected), 1e-12)
 
 

@@ -196,6 +196,33 @@ def test_ctrl_c_ends_training_also_in_the_last_step_of_an_epoch(name, last):
 
 
 @pytest.mark.parametrize("name", ["eager", *OTHERS])
+def test_parameters_that_are_kept_stay_as_they_were(name):
+    """However some of them are kept; there are as many as eager takes in place."""
+    lib = library("cupy" if name == "cuda_graph" else "numpy")
+    engine_or_skip(name)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 300)), rng.integers(0, 3, 40)
+    kept, copies = [], []
+
+    def keep(record):
+        (W, _), last = trainer.params
+        copies.append(lib.host(last[0]).copy())
+        if record["epoch"] % 3 == 0:
+            kept.append([(last[0], copies[-1])])
+        if record["epoch"] % 3 == 1:
+            moments = [leaf for leaf in leaves(trainer.run.progress.opt_state) if leaf.ndim]
+            kept.append([(leaf, lib.host(leaf).copy()) for leaf in (W[:1, :], moments[0])])
+
+    settings = {"engine": name, "device": "cuda" if name == "cuda_graph" else "cpu"}
+    network = bx.Network((300, 250, 3), output="softmax")
+    trainer = bx.Trainer(network, batch_size=16, epochs=11, callbacks=[keep], **settings)
+    trainer.fit(X, y)
+    for leaf, copy in [pair for pairs in kept for pair in pairs]:
+        np.testing.assert_array_equal(lib.host(leaf), copy)
+    assert len({copy.tobytes() for copy in copies}) == 11
+
+
+@pytest.mark.parametrize("name", ["eager", *OTHERS])
 def test_a_second_fit_sees_data_that_were_changed_in_place(name):
     library("cupy" if name == "cuda_graph" else "numpy")
     engine_or_skip(name)

@@ -12,6 +12,7 @@ from backprop_xp import engines, packing
 from backprop_xp.activations import ACTIVATIONS
 from backprop_xp.batches import IndexBatches, epoch_order
 from backprop_xp.engines import in_place
+from backprop_xp.engines.copies import Copies
 from backprop_xp.engines.in_place import InPlace
 from backprop_xp.engines.program import Program
 from backprop_xp.engines.tracing import Trace, TracingError, leaves
@@ -209,6 +210,28 @@ def test_an_end_within_the_epoch_keeps_the_finished_steps(how):
 
     ended, losses = InPlace(step).run(state, (X, Y, None), batches, on_batch)
     expected, expected_losses = step_by_step(step, state, X[:12], Y[:12], None, None, 4)
+    np.testing.assert_array_equal(losses, expected_losses)
+    for one, other in zip(leaves(ended), leaves(tuple(expected)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_ctrl_c_while_the_state_is_copied_out_loses_no_step(monkeypatch):
+    network, rule = bx.Network(WIDTHS, output="softmax"), bx.sgd(0.1)
+    step, state = bx.make_step(network, "cross_entropy", rule), begin(network, rule, "float64")
+    X, Y = data("float64")
+    copied, calls = Copies.of, []
+
+    def interrupted(copies, arrays):
+        calls.append(arrays)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return copied(copies, arrays)
+
+    monkeypatch.setattr(Copies, "of", interrupted)
+    runner = InPlace(step)
+    ended, losses = runner.run(state, (X, Y, None), IndexBatches(None, N, 8), None)
+    assert runner.interrupted
+    expected, expected_losses = step_by_step(step, state, X, Y, None, None, 8)
     np.testing.assert_array_equal(losses, expected_losses)
     for one, other in zip(leaves(ended), leaves(tuple(expected)), strict=True):
         np.testing.assert_array_equal(one, other)

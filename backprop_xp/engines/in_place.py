@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_xp.batches import IndexBatches
+from backprop_xp.engines.copies import Copies
 from backprop_xp.engines.interrupts import deferred_interrupts
 from backprop_xp.engines.program import Program
 from backprop_xp.engines.rows import Rows
@@ -34,7 +35,7 @@ class InPlace:
         self.step, self.interrupted = step, False
         self._state: list[Array] = []
         self._programs: dict[Any, Program] = {}
-        self._rows = Rows()
+        self._rows, self._copies = Rows(), Copies()
 
     def run(
         self,
@@ -80,11 +81,13 @@ class InPlace:
                             on_batch(n_done - 1, losses[n_done - 1])
                         if signals:
                             break
+            values = self._copies.of(self._state)
         except (KeyboardInterrupt, StopTraining) as end:
             if not n_done:
                 raise
+            values = self._copies.of(self._state)  # it may have ended the copying after the last step
             self.interrupted = isinstance(end, KeyboardInterrupt)
-        return rebuilt(tree, (own.copy() for own in self._state)), losses[:n_done]
+        return rebuilt(tree, iter(values)), losses[:n_done]
 
     def _program(
         self, tree: Any, data: tuple[Array, Array, Array | None], n_rows: int, *, rehearse: bool = False

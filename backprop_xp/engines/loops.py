@@ -12,6 +12,7 @@ import numpy as np
 from backprop_xp import backends
 from backprop_xp.batches import IndexBatches
 from backprop_xp.engines import silent
+from backprop_xp.engines.copies import Copies
 from backprop_xp.engines.rows import Rows
 from backprop_xp.engines.scalar_code import ScalarCode
 from backprop_xp.engines.tracing import Trace, TracingError, leaves, rebuilt
@@ -50,7 +51,7 @@ class Loops:
         self._bodies: dict[Any, _Body] = {}
         self._given: tuple[Any, ...] = ()
         self._data: Any = ()
-        self._rows = Rows()
+        self._rows, self._copies = Rows(), Copies()
         self._at_once = 1
 
     def run(
@@ -91,14 +92,14 @@ class Loops:
                     if running is None:
                         losses = np.empty(batches.n_batches, body.loss_dtype)
                     if body is not running:
-                        body.load(values if running is None else running.values())
+                        body.load(values if running is None else running.state)
                         running = body
                     self._run(body, flat, first, n_steps, done, losses, on_batch)
-            values = running.values() if running is not None else values
+            values = self._copies.of(running.state) if running is not None else values
         except (KeyboardInterrupt, StopTraining) as end:
             if running is None or not done[0]:
                 raise
-            values = running.values()  # it may have ended the copying after the last step
+            values = self._copies.of(running.state)  # it may have ended the copying after the last step
             self.interrupted = isinstance(end, KeyboardInterrupt)
         params, opt_state = rebuilt(state, iter(values))
         return params, opt_state, losses[: done[0]]
@@ -125,10 +126,10 @@ class Loops:
     def _body(self, step: Callable[..., Any], state: Any, size: int) -> "_Body":
         """Return the compiled step for batches of a size; one of the same shapes and data types is kept."""
         if step is not self._step:
-            self._step, self._bodies, self._at_once = step, {}, 1
-        batch = rebuilt(self._data, iter([x[:size] for x in leaves(self._data)]))
-        key = tuple((x.shape, x.dtype) for x in leaves((state, batch)))
+            self._step, self._bodies, self._copies, self._at_once = step, {}, Copies(), 1
+        key = size, *((x.shape[1:], x.dtype) for x in leaves(self._data)), *((x.shape, x.dtype) for x in leaves(state))
         if key not in self._bodies:
+            batch = rebuilt(self._data, iter([x[:size] for x in leaves(self._data)]))
             try:
                 code = ScalarCode(Trace(step, state, batch))
             except TracingError as error:
@@ -154,18 +155,14 @@ class _Body:
         self.epoch, self.loss_dtype, self.size = epoch, code.loss_dtype, size
         arrays = {dtype: _aligned(length, dtype) for dtype, length in code.memory.items()}
         self.memory = list(arrays.values())
-        self._state = [
+        self.state = [
             arrays[dtype][place : place + math.prod(shape)].reshape(shape) for dtype, place, shape in code.state_places
         ]
 
     def load(self, values: list[Array]) -> None:
         """Copy the state in."""
-        for place, value in zip(self._state, values, strict=True):
+        for place, value in zip(self.state, values, strict=True):
             place[...] = value
-
-    def values(self) -> list[Array]:
-        """Return copies of the state."""
-        return [place.copy() for place in self._state]
 
 
 def _aligned(size: int, dtype: str) -> Array:
@@ -191,16 +188,30 @@ def _compile(code: ScalarCode) -> Epoch:
     def array(dtype: Any, readonly: bool = False) -> Any:
         return numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C", readonly=readonly)
 
-    names: dict[str, Any] = {}
-    exec(code.source, names)
-    for name, function in names.items():
-        if isinstance(function, FunctionType) and name != "epoch":  # no sums in any order there: digits would be lost
-            names[name] = numba.njit(fastmath={"contract"}, error_model="numpy")(function)
+    epoch = functions(code.source)["epoch"].py_func
     batch = [array(dtype, readonly=True) for dtype in code.batch_dtypes]
     losses, memory = array(code.loss_dtype), [array(dtype) for dtype in code.memory]
     signature = numba.void(numba.int64, numba.int64, array(np.int64), losses, *batch, *memory)
-    compiled: Epoch = numba.njit(signature, fastmath=_LIBERTIES, error_model="numpy", nogil=True)(names["epoch"])
+    compiled: Epoch = numba.njit(signature, fastmath=_LIBERTIES, error_model="numpy", nogil=True)(epoch)
     return compiled
+
+
+def functions(source: str) -> dict[str, Any]:
+    """Return the functions of a source by name, compiled when they are called.
+
+    Without the liberty to sum in any order, which would cost digits.
+
+    Raises
+    ------
+    InputError
+        If numba is not installed.
+    """
+    compiled = _numba().njit(fastmath={"contract"}, error_model="numpy")
+    names: dict[str, Any] = {}
+    exec(source, names)
+    made = {name: compiled(function) for name, function in names.items() if isinstance(function, FunctionType)}
+    names.update(made)  # where they look each other up
+    return made
 
 
 def _stretches(n_rows: int, size: int) -> Iterator[tuple[int, int, int]]:
