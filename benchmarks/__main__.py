@@ -56,7 +56,7 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Measure, and write a file of results a suite: pytest-benchmark's JSON. An hour and a half, or minutes if --quick.
+    """Measure, and write a file of results a suite: pytest-benchmark's JSON. Over two hours, or minutes if --quick.
 
     Leave the machine alone meanwhile. Ctrl-C keeps what was measured so far. A contender that is not installed, or a
     case that would take too long, is left out and named. Variables that bid a library take other kernels than its own

@@ -1,7 +1,9 @@
 """Contenders that must lose, be refused or fail: by them the tests know that the benchmarks' harness would see it."""
 
 import os
+import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -10,12 +12,19 @@ from benchmarks.contenders import Contender
 from benchmarks.contenders.ours import Steps
 
 
-class Slowed(Steps):
-    """All steps are worked out `times` times, and the last result kept."""
+class Clocked(Steps):
+    """All steps are worked out `times` times, and the last result kept; by its process's clock, each takes 100 µs."""
 
-    def __init__(self, problem, times):
+    now = 0.0
+
+    def __init__(self, problem, times=1):
         super().__init__(problem)
         self.times = times
+        sys.modules["__main__"].time = SimpleNamespace(perf_counter=lambda: self.now)  # the worker's
+
+    def epochs(self, n_steps):
+        self.now += 1e-4 * n_steps
+        return super().epochs(n_steps)
 
     def run(self, n_steps):
         for _ in range(self.times - 1):
@@ -70,10 +79,11 @@ class Chatty(Steps):
         super().run(n_steps)
 
 
-def control(name, role="peer", **options):
-    return Contender(name, role, f"tests.controls:{name}", options)
+def control(name, role="peer"):
+    return Contender(name, role, f"tests.controls:{name}")
 
 
-SLOWED = control("Slowed", times=5)
+STEADY = control("Clocked", role="ours")
+SLOWED = Contender("Slowed", "peer", "tests.controls:Clocked", {"times": 5})
 WRONG = control("Wrong")
-MISSING = Contender("Missing", "peer", "tests.controls:Slowed", {}, "no_such_library", "pip install no-such-library")
+MISSING = Contender("Missing", "peer", "tests.controls:Clocked", {}, "no_such_library", "pip install no-such-library")

@@ -2,7 +2,8 @@
 
 A contender's class has
     __init__(problem, **options)    builds all that users would build once
-    run(n_steps)                    takes steps, batch after batch, and returns when they are done
+    run(n_steps)                    takes steps, batch after batch, and returns when they are done: None, or their
+                                    seconds where it does more than these steps
     params()                        the parameters as host arrays, W (n_in, n_out) and b by turns; None if it has none
 and, where its turns are not what can be compared or more is to be said,
     check(n_steps)                  takes steps in the order of the batches

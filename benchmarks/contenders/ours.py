@@ -4,6 +4,8 @@ import importlib
 import time
 from typing import Any
 
+import numpy as np
+
 import backprop_xp as bx
 from backprop_xp import backends, engines
 from backprop_xp.batches import IndexBatches
@@ -13,6 +15,7 @@ from benchmarks.problems import Problem
 # What is timed is a step of a long run: the eager engine takes a small network's first few hundred in another way, and
 # the torch engine compiles after five seconds.
 LONG, SMALL = 300, 2**18  # steps; weights
+BEGINNING = 2  # epochs at least after which a fit takes no fresh memory, and its steps count
 
 
 class Steps:
@@ -75,7 +78,11 @@ class Steps:
 
 
 class Fit:
-    """Trainer.fit: shuffled minibatches, from the start. `counts` is what a step is here."""
+    """Trainer.fit on shuffled minibatches: the steps of a long fit, whose first epochs are over.
+
+    What a fit costs once, before its first step and for the memory that it takes, is told apart, in `facts`. `counts`
+    is what a step is here: "step" or "epoch".
+    """
 
     def __init__(self, problem: Problem, engine: str = "eager", device: str = "cpu", counts: str = "step") -> None:
         X, labels, _, _ = problem.inputs()
@@ -91,18 +98,27 @@ class Fit:
             device=device,
             engine=engine,
             bias_initializer="uniform",
+            callbacks=[self._look],
         )
+        self.beginning = BEGINNING
         if engine == "eager" and device == "cpu" and problem.work <= SMALL * problem.batch:
-            self.fit(1 + LONG // problem.n_batches)
+            self.beginning = max(BEGINNING, 1 + LONG // problem.n_batches)
+        self.ends: list[float] = []  # when each epoch of a fit was over
+        self.once: list[float] = []
 
-    def run(self, n_steps: int) -> None:
-        """Fit once, as many epochs as have these steps, at least one."""
-        self.fit(max(1, n_steps // self.n_steps))
-
-    def fit(self, epochs: int) -> None:
-        """Fit."""
-        self.trainer.epochs = epochs
+    def run(self, n_steps: int) -> float:
+        """Fit once; return the seconds of as many epochs as have these steps, at least one, after the first ones."""
+        epochs = max(1, n_steps // self.n_steps)
+        self.trainer.epochs = self.beginning + epochs
+        self.ends = []
+        start = time.perf_counter()
         self.trainer.fit(self.X, self.y)
+        began, end = self.ends[self.beginning - 1], self.ends[-1]
+        self.once.append(began - start - self.beginning * (end - began) / epochs)
+        return end - began
+
+    def _look(self, record: dict[str, float]) -> None:
+        self.ends.append(time.perf_counter())
 
     def check(self, n_steps: int) -> None:
         """Fit the first batches in their order."""
@@ -117,8 +133,11 @@ class Fit:
         return self.compared
 
     def facts(self) -> dict[str, Any]:
-        """Return the memory that was taken, where that is not the host's."""
-        return _device_memory(self.trainer.backend.name)
+        """Return what a fit costs once, in seconds beyond those of as many later epochs, and the memory.
+
+        The memory that was taken is told where that is not the host's.
+        """
+        return {"once": float(np.median(self.once)), **_device_memory(self.trainer.backend.name)}
 
 
 def _device_memory(library: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ WORDS = {
     our step if all else cost nothing. A peer that brings its own products, or compiles the whole step, can lie below.
     The best peer is the fastest of the other libraries; what is written by hand for these networks is no peer. Ours is
     in bold: the same step on NumPy or CuPy, as the engines run it, and in Trainer.fit, which shuffles, and is held
-    against the bare steps of its engine.""",
+    against the bare steps of its engine. Its first epochs are not in its figures, nor is what a fit costs once.""",
     "jobs": """From loaded arrays to a fitted model, with everybody's own shuffling, batches and records. Memory is the
     peak of the whole process, and of it what fitting added.""",
     "fits": """MLPClassifier(...).fit(X, y) on digits, with one hidden layer, at the defaults but for what a line names.
