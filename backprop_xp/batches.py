@@ -1,12 +1,14 @@
 """Sources of minibatches: which rows make up each step of an epoch."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 _ROWS = 8192  # rows that a forward pass takes at once where none are trained on
+_MANY = 2**12  # rows whose order takes longer to draw than to be asked of a thread
 
 
 def pieces_of(X: Any) -> Iterator[Any]:
@@ -48,3 +50,34 @@ def epoch_order(seed: int, epoch: int, n_samples: int) -> NDArray[np.integer[Any
     """
     order = np.random.default_rng((seed, epoch)).permutation(n_samples)
     return order.astype(np.int32 if n_samples <= np.iinfo(np.int32).max else np.int64)
+
+
+class EpochOrders:
+    """The orders of a run's epochs: each is drawn by a thread while the epoch before it is trained.
+
+    Parameters
+    ----------
+    seed : int
+    n_samples : int
+    n_epochs : int
+        The last epoch's number: no order is drawn ahead for any after it.
+    """
+
+    def __init__(self, seed: int, n_samples: int, n_epochs: int) -> None:
+        self._seed, self._n_samples, self._n_epochs = seed, n_samples, n_epochs
+        self._thread = ThreadPoolExecutor(1)
+        self._drawn: dict[int, Future[NDArray[np.integer[Any]]]] = {}
+
+    def of(self, epoch: int) -> NDArray[np.integer[Any]]:
+        """Return the order of an epoch: see `epoch_order`."""
+        if self._n_samples < _MANY:
+            return epoch_order(self._seed, epoch, self._n_samples)
+        self._drawn = {
+            n: self._drawn.get(n) or self._thread.submit(epoch_order, self._seed, n, self._n_samples)
+            for n in range(epoch, max(epoch, min(epoch + 1, self._n_epochs)) + 1)
+        }
+        return self._drawn[epoch].result()
+
+    def close(self) -> None:
+        """Let the thread end, which may be in the middle of an order."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_xp import backends, engines, fingerprints
-from backprop_xp.batches import IndexBatches, epoch_order
+from backprop_xp.batches import EpochOrders, IndexBatches
 from backprop_xp.callbacks import Record, as_history, batch_listener, tell
 from backprop_xp.checkpoints import Folder, Progress
 from backprop_xp.early_stopping import Best
@@ -69,6 +69,7 @@ class Run:
         trainer.evaluation.check_monitor(self.monitor, validated=validation is not None)
         self._n_samples = data.X.shape[0]
         self._batch_size = min(trainer.batch_size, self._n_samples)
+        self._orders = EpochOrders(trainer.seed, self._n_samples, trainer.epochs)
         self._folder: Folder | None = None
         # Once it has ended nothing refers back to the run, so that its arrays are let go of, however it ends.
         self._stop = partial(_stop, trainer)
@@ -85,6 +86,7 @@ class Run:
         """Train until there is a reason to stop, and return the best epoch, which is of no epoch if there was none."""
         trainer = self._trainer
         with ExitStack() as stack:
+            stack.callback(self._orders.close)
             if trainer.checkpoint is not None:
                 stack.enter_context(terminable(self._stop))
                 self._folder = stack.enter_context(trainer.checkpoint.opened())
@@ -249,8 +251,7 @@ class Run:
         """Return the batches of the epoch that comes."""
         trainer, order = self._trainer, None
         if trainer.shuffle and self._batch_size < self._n_samples:
-            rows = epoch_order(trainer.seed, self.progress.epoch + 1, self._n_samples)
-            order = backends.to_device(rows, trainer.backend)
+            order = backends.to_device(self._orders.of(self.progress.epoch + 1), trainer.backend)
         return IndexBatches(order, self._n_samples, self._batch_size)
 
     def _steps(self, data: TrainingData, batches: IndexBatches) -> tuple[Params, Any, Array]:
@@ -284,7 +285,7 @@ class Run:
             return float(losses.sum(dtype=np.float64))
         weight = self._weight
         if weight is not None and self._trainer.shuffle:
-            weight = weight[epoch_order(self._trainer.seed, epoch, self._n_samples)]
+            weight = weight[self._orders.of(epoch)]
         if weight is None:
             shares = np.full(self.n_batches, self._batch_size, np.float64)
             shares[-1] -= self.n_batches * self._batch_size - self._n_samples  # the last batch may be short

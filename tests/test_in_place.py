@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import backprop_xp as bx
 from backprop_xp import engines, packing
 from backprop_xp.activations import ACTIVATIONS
 from backprop_xp.batches import IndexBatches, epoch_order
-from backprop_xp.engines import in_place
+from backprop_xp.engines import in_place, rows
 from backprop_xp.engines.copies import Copies
+from backprop_xp.engines.eager import Eager
 from backprop_xp.engines.in_place import InPlace
 from backprop_xp.engines.program import Program
 from backprop_xp.engines.tracing import Trace, TracingError, leaves
@@ -150,6 +152,25 @@ def test_what_is_given_and_what_was_returned_stay_as_they_are():
     for one, other in zip(leaves(first), leaves(last), strict=True):
         np.testing.assert_array_equal(one, other)
     assert all(not np.shares_memory(a, b) for a in leaves(last) for b in (*leaves(again), X, Y))
+
+
+def test_rows_are_gathered_anew_after_memory_was_lacking(monkeypatch):
+    _, step, state = engine_and_step()
+    engine, (X, Y) = Eager(), data("float64")
+    batches = IndexBatches(epoch_order(0, 1, N), N, 4)
+    for _ in range(60):  # beyond the steps before a program is made
+        engine.run(step, *state, X, Y, IndexBatches(batches.order[:20], 20, 4))
+
+    def failing(*given):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rows, "np", SimpleNamespace(empty=failing))
+        with pytest.raises(MemoryError):
+            engine.run(step, *state, X, Y, batches)
+    again, expected = (one.run(step, *state, X, Y, batches) for one in (engine, Eager()))
+    for actual, leaf in zip(leaves(again), leaves(expected), strict=True):
+        np.testing.assert_array_equal(actual, leaf)
 
 
 def test_a_program_is_made_once_steps_are_many(monkeypatch):

@@ -13,8 +13,8 @@ from backprop_xp import backends
 from backprop_xp.batches import IndexBatches
 from backprop_xp.engines import silent
 from backprop_xp.engines.copies import Copies
-from backprop_xp.engines.rows import Rows
 from backprop_xp.engines.scalar_code import ScalarCode
+from backprop_xp.engines.scalar_rows import gather
 from backprop_xp.engines.tracing import Trace, TracingError, leaves, rebuilt
 from backprop_xp.errors import InputError, StopTraining
 
@@ -51,7 +51,7 @@ class Loops:
         self._bodies: dict[Any, _Body] = {}
         self._given: tuple[Any, ...] = ()
         self._data: Any = ()
-        self._rows, self._copies = Rows(), Copies()
+        self._copies = Copies()
         self._at_once = 1
 
     def run(
@@ -81,20 +81,16 @@ class Loops:
         values = list(leaves(state))
         losses, done = np.empty(0), np.zeros(1, np.int64)
         running: _Body | None = None
-        bodies: dict[int, _Body] = {}
         try:
-            for piece in self._rows.pieces(self._data, batches):
-                flat = [x.reshape(-1) for x in piece]
-                for size, first, n_steps in _stretches(len(piece[0]), batches.batch_size):
-                    if size not in bodies:
-                        bodies[size] = self._body(step, state, size)
-                    body = bodies[size]
-                    if running is None:
-                        losses = np.empty(batches.n_batches, body.loss_dtype)
-                    if body is not running:
-                        body.load(values if running is None else running.state)
-                        running = body
-                    self._run(body, flat, first, n_steps, done, losses, on_batch)
+            order = np.ascontiguousarray(() if batches.order is None else batches.order, np.int64)
+            rows = [order, *(x.reshape(-1) for x in leaves(self._data))]
+            for size, first, n_steps in _stretches(batches.n_samples, batches.batch_size):
+                body = self._body(step, state, size)
+                if running is None:
+                    losses = np.empty(batches.n_batches, body.loss_dtype)
+                body.load(values if running is None else running.state)
+                running = body
+                self._run(body, rows, first, n_steps, done, losses, on_batch)
             values = self._copies.of(running.state) if running is not None else values
         except (KeyboardInterrupt, StopTraining) as end:
             if running is None or not done[0]:
@@ -105,7 +101,7 @@ class Loops:
         return params, opt_state, losses[: done[0]]
 
     def _run(
-        self, body: "_Body", flat: list[Array], first: int, n_steps: int, done: Array, losses: Array, on_batch: Any
+        self, body: "_Body", rows: list[Array], first: int, n_steps: int, done: Array, losses: Array, on_batch: Any
     ) -> None:
         """Take steps on the rows from `first` on, as many a call as take about `_SECONDS`.
 
@@ -117,7 +113,7 @@ class Loops:
             taken = int(done[0]) - before
             n = 1 if each else min(self._at_once, n_steps - taken)
             started = time.perf_counter()
-            body.epoch(first + taken * body.size, n, done, losses, *flat, *body.memory)
+            body.epoch(first + taken * body.size, n, done, losses, *rows, *body.memory)
             if on_batch is not None:
                 on_batch(int(done[0]) - 1, losses[done[0] - 1])
             if not each and n == self._at_once and time.perf_counter() - started < _SECONDS / 2:
@@ -190,8 +186,9 @@ def _compile(code: ScalarCode) -> Epoch:
 
     epoch = functions(code.source)["epoch"].py_func
     batch = [array(dtype, readonly=True) for dtype in code.batch_dtypes]
-    losses, memory = array(code.loss_dtype), [array(dtype) for dtype in code.memory]
-    signature = numba.void(numba.int64, numba.int64, array(np.int64), losses, *batch, *memory)
+    losses, order = array(code.loss_dtype), array(np.int64, readonly=True)
+    memory = [array(dtype) for dtype in code.memory]
+    signature = numba.void(numba.int64, numba.int64, array(np.int64), losses, order, *batch, *memory)
     compiled: Epoch = numba.njit(signature, fastmath=_LIBERTIES, error_model="numpy", nogil=True)(epoch)
     return compiled
 
@@ -207,7 +204,7 @@ def functions(source: str) -> dict[str, Any]:
         If numba is not installed.
     """
     compiled = _numba().njit(fastmath={"contract"}, error_model="numpy")
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"gather": gather()}
     exec(source, names)
     made = {name: compiled(function) for name, function in names.items() if isinstance(function, FunctionType)}
     names.update(made)  # where they look each other up

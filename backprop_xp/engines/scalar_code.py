@@ -63,8 +63,10 @@ class ScalarCode:
     Attributes
     ----------
     source : str
-        A module that defines `epoch(first, n_steps, done, losses, *batch, *memory)`: it takes `n_steps` steps on the
-        rows of the batch arrays from `first` on, writes the loss of each, and counts them in done[0].
+        A module that defines `epoch(first, n_steps, done, losses, order, *samples, *memory)`: it takes `n_steps` steps
+        on the rows of the samples from `first` on, writes the loss of each, and counts them in done[0]. They are the
+        rows whose numbers stand in `order`, brought together by a function `gather` that is given to the module (see
+        `scalar_rows`); or, if the order is empty, the rows as they stand, read where they lie.
     memory : dict of str to int
         The length of the flat array of each data type, in the order of the arguments.
     state_places : list of (str, int, tuple of int)
@@ -95,9 +97,12 @@ class ScalarCode:
         for (dtype, number), name in self._constants.items():
             yield f"{name} = {dtype}({number})"
         yield from map(scalar_functions.source, sorted(self._functions_of))
-        batch = [_named(i, x) for i, x in enumerate(trace.batch)]
+        samples = [_named("samples", i, x) for i, x in enumerate(trace.batch)]
         memory = [f"m_{dtype}" for dtype in self.memory]
-        yield f"def epoch({', '.join(['first', 'n_steps', 'done', 'losses', *batch, *memory])}):"
+        yield f"def epoch({', '.join(['first', 'n_steps', 'done', 'losses', 'order', *samples, *memory])}):"
+        yield "    shuffled = len(order) > 0"
+        for i, x in enumerate(trace.batch):
+            yield f"    {_named('batch', i, x)} = m_{x.dtype.name} if shuffled else {samples[i]}"
         scalars = [x for x in trace.state if not x.shape]
         for x in scalars:
             yield f"    {self._name(x)} = m_{x.dtype.name}[{self._plan.place(x)}]"
@@ -108,8 +113,12 @@ class ScalarCode:
 
     def _step(self, trace: Trace) -> Iterator[str]:
         n_rows = trace.batch[0].shape[0]
+        yield f"row = first + step * {n_rows}"
         for i, x in enumerate(trace.batch):
-            yield f"b{i} = (first + step * {n_rows}) * {x.size // n_rows}"
+            width, memory, place = x.size // n_rows, f"m_{x.dtype.name}", self._plan.reserve(x.dtype.name, x.size)
+            yield f"b{i} = {place} if shuffled else row * {width}"
+            yield "if shuffled:"
+            yield f"    gather(order, row, {n_rows}, {_named('samples', i, x)}, {width}, {memory}, {place})"
         for nest in reversed(self._plan.nests):
             if nest.shape is not None:
                 yield from self._nest(nest)
@@ -315,7 +324,7 @@ class ScalarCode:
         batch = self._plan.trace.batch
         if source_of(x) in batch:
             i = batch.index(source_of(x))
-            return _named(i, batch[i]), f"b{i} + "
+            return _named("batch", i, batch[i]), f"b{i} + "
         return f"m_{x.dtype.name}", ""
 
     def _cast(self, text: str, dtype: Any, wanted: Any) -> str:
@@ -334,9 +343,9 @@ class ScalarCode:
         return self._names.setdefault(x.number, f"v{len(self._names)}")
 
 
-def _named(i: int, x: Value) -> str:
+def _named(what: str, i: int, x: Value) -> str:
     """Return the name of an array of samples: with the data type, so that the source says what it is compiled for."""
-    return f"batch{i}_{x.dtype.name}"
+    return f"{what}{i}_{x.dtype.name}"
 
 
 def _merged(shape: Shape, strides: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ Elementwise operations on arrays of one shape share a loop nest, as late as what
 other scalars; only what another nest reads is written to memory. A sum goes into the loops of what it sums. Memory is
 one flat array for each data type, since a compiler can tell two places of one array apart. The state lies at its
 beginning and is updated where it lies; the place of any other value is used again once the last nest that reads it has
-run. Batches have no place there: they are read where they lie among the samples.
+run. Batches are read where they lie among the samples, or in places that are theirs alone if they are gathered.
 """
 
 from collections.abc import Iterator
