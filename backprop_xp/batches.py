@@ -53,7 +53,7 @@ def epoch_order(seed: int, epoch: int, n_samples: int) -> NDArray[np.integer[Any
 
 
 class EpochOrders:
-    """The orders of a run's epochs: each is drawn by a thread while the epoch before it is trained.
+    """The orders of a run's epochs: those that come next are drawn by a thread while others are trained.
 
     Parameters
     ----------
@@ -66,17 +66,20 @@ class EpochOrders:
     def __init__(self, seed: int, n_samples: int, n_epochs: int) -> None:
         self._seed, self._n_samples, self._n_epochs = seed, n_samples, n_epochs
         self._thread = ThreadPoolExecutor(1)
-        self._drawn: dict[int, Future[NDArray[np.integer[Any]]]] = {}
+        self._drawn: dict[tuple[int, int], Future[NDArray[np.integer[Any]]]] = {}
 
-    def of(self, epoch: int) -> NDArray[np.integer[Any]]:
-        """Return the order of an epoch: see `epoch_order`."""
-        if self._n_samples < _MANY:
-            return epoch_order(self._seed, epoch, self._n_samples)
-        self._drawn = {
-            n: self._drawn.get(n) or self._thread.submit(epoch_order, self._seed, n, self._n_samples)
-            for n in range(epoch, max(epoch, min(epoch + 1, self._n_epochs)) + 1)
-        }
-        return self._drawn[epoch].result()
+    def of(self, epoch: int, n_epochs: int = 1) -> NDArray[np.integer[Any]]:
+        """Return the orders of so many epochs from this one on, one after the other: see `epoch_order`."""
+        if self._n_samples * n_epochs < _MANY:
+            return self._draw(epoch, n_epochs)
+        asked, after = (epoch, n_epochs), epoch + n_epochs
+        ahead = after, min(n_epochs, self._n_epochs + 1 - after)
+        wanted = (asked, ahead) if ahead[1] > 0 else (asked,)
+        self._drawn = {these: self._drawn.get(these) or self._thread.submit(self._draw, *these) for these in wanted}
+        return self._drawn[asked].result()
+
+    def _draw(self, epoch: int, n_epochs: int) -> NDArray[np.integer[Any]]:
+        return np.concatenate([epoch_order(self._seed, n, self._n_samples) for n in range(epoch, epoch + n_epochs)])
 
     def close(self) -> None:
         """Let the thread end, which may be in the middle of an order."""

@@ -26,7 +26,8 @@ class Callback:
     Attributes
     ----------
     paced : bool, default False
-        True if `on_batch_end` need only be called now and then: an engine may take many steps between.
+        True if it may be told late: `on_batch_end` is called now and then, when an engine has taken many steps, and
+        `on_epoch_end` for several brief epochs after the last of them, whose parameters are then the trainer's.
     """
 
     paced = False
@@ -49,6 +50,8 @@ class Callback:
 
 class PrintProgress(Callback):
     """One plain line an epoch, at most one a second, and always the first and the last."""
+
+    paced = True
 
     def __init__(self, every_seconds: float = 1.0) -> None:
         self._every, self._printed, self._last = every_seconds, -1e9, Record()
@@ -96,6 +99,8 @@ class JsonLines(Callback):
     header : dict, optional
         What the first line says.
     """
+
+    paced = True
 
     def __init__(self, path: str | Path, header: dict[str, Any] | None = None) -> None:
         self._path, self._header = Path(path), header or {}

@@ -52,6 +52,8 @@ class Optimizer(NamedTuple):
         Of the rule, as in `OPTIMIZERS`; empty for one of your own.
     settings : tuple of (str, float)
         The rule's, by the names that its formula has.
+    steady : bool
+        Whether the learning rate in its state stays as `init` sets it, so that it need not be read after each epoch.
     """
 
     init: Callable[[Params], OptimizerState]
@@ -59,6 +61,7 @@ class Optimizer(NamedTuple):
     weight_decay: float = 0.0
     name: str = ""
     settings: tuple[tuple[str, float], ...] = ()
+    steady: bool = False
 
 
 def sgd(learning_rate: LearningRate = 0.1) -> Optimizer:
@@ -280,7 +283,7 @@ def _optimizer(
             new_moments.append((of_W, of_b))
         return tuple(new_params), OptimizerState(count, rate, tuple(new_moments))
 
-    return Optimizer(init, update, weight_decay, name, tuple(settings.items()))
+    return Optimizer(init, update, weight_decay, name, tuple(settings.items()), steady=schedule is None)
 
 
 def _rate(schedule: Callable[[Array, Any], Array], count: Array, xp: Any) -> Array:

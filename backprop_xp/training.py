@@ -236,7 +236,9 @@ class Trainer:
 
         Notes
         -----
-        Ctrl-C ends training with a warning: the parameters and the history so far are kept.
+        Ctrl-C ends training with a warning: the parameters and the history so far are kept. Where epochs take a moment,
+        and nothing but the loss is looked at in between, on NumPy several are one call of the engine: Ctrl-C then
+        leaves those before the call, and `seconds` are their mean.
         """
         if resume and self.checkpoint is None:
             raise InputError("there is nothing to resume from: give the Trainer checkpoint=FOLDER")

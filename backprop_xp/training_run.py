@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from itertools import pairwise
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from backprop_xp import backends, engines, fingerprints
 from backprop_xp.batches import EpochOrders, IndexBatches
-from backprop_xp.callbacks import Record, as_history, batch_listener, tell
+from backprop_xp.callbacks import Callback, Record, as_history, batch_listener, tell
 from backprop_xp.checkpoints import Folder, Progress
 from backprop_xp.early_stopping import Best
 from backprop_xp.engines.interrupts import deferred_interrupts, terminable
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from backprop_xp.training import Trainer
 
 Array = Any
+
+# Epochs are brief if several take some milliseconds, by multiplications, of which a step's calls are worth so many.
+_BRIEF, _STEP = 2**24, {"loops": 2**9, "eager": 2**16}
 
 
 class Run:
@@ -64,7 +68,7 @@ class Run:
         held: NDArray[np.int64] | None = None,
     ) -> None:
         self._trainer, self.data, self.validation, self._weight = trainer, data, validation, weight
-        self.held, self.refused = held, True
+        self.held, self.refused, self._apart = held, True, False
         self.monitor = trainer.monitor or ("val_loss" if validation is not None else "loss")
         trainer.evaluation.check_monitor(self.monitor, validated=validation is not None)
         self._n_samples = data.X.shape[0]
@@ -193,11 +197,53 @@ class Run:
                 trainer.stopped = "patience"
             if trainer.stopped or self.progress.epoch >= trainer.epochs:
                 return
+            if self._brief_epochs():
+                continue
             start = time.perf_counter()
             n_batches = self._epoch()
             if not len(self.progress.losses):
                 return
             self._end_epoch(start, n_batches)
+
+    def _brief_epochs(self) -> bool:
+        """Run several epochs by one call of the engine, where they are brief; tell whether that was done."""
+        trainer, begun, start = self._trainer, self.progress, time.perf_counter()
+        n_epochs = min(self._at_once(), trainer.epochs - begun.epoch)
+        if n_epochs < 2:
+            return False
+        if trainer.shuffle and self.n_batches > 1:
+            order = self._orders.of(begun.epoch + 1, n_epochs)
+        else:
+            order = np.tile(np.arange(self._n_samples, dtype=np.int32), n_epochs)
+        batches = IndexBatches(order, len(order), self._batch_size)
+        params, opt_state, losses = self._steps(self.data, batches)
+        if self._engine.interrupted:
+            trainer.stopped = trainer.stopped or "interrupted"
+            return True
+        if not (np.isfinite(losses).all() and self._finite(params)):
+            self._apart = True  # so that the last epoch before is left
+            return False
+        seconds = (time.perf_counter() - start) / n_epochs
+        progress, records = begun._replace(params=params, opt_state=opt_state), list(begun.records)
+        for epoch, of_epoch in enumerate(losses.reshape(n_epochs, -1), begun.epoch + 1):
+            record = self._record(epoch, progress._replace(losses=of_epoch))
+            records.append(record | {"seconds": seconds})
+        self.progress = self._result = progress._replace(epoch=begun.epoch + n_epochs, records=records)
+        trainer.params, trainer.kept_epoch = params, self.progress.epoch
+        for record in records[begun.epoch :]:
+            tell(trainer.callbacks, methodcaller("on_epoch_end", record), self._stop)
+        return True
+
+    def _at_once(self) -> int:
+        """Return how many epochs the engine may run by one call: several brief ones if nothing looks in between."""
+        trainer, steps = self._trainer, _STEP.get(self._engine.name, _BRIEF)
+        looks = self.validation, trainer.metrics, trainer.checkpoint, trainer.patience, self._on_batch, self._apart
+        listens = [c for c in trainer.callbacks if not c.paced and type(c).on_epoch_end is not Callback.on_epoch_end]
+        alike = trainer.optimizer.steady and self._weight is None and self._n_samples % self._batch_size == 0
+        if any(looks) or listens or not alike or trainer.backend.name != "numpy":
+            return 1
+        n_weights = sum(map(math.prod, pairwise(trainer.network.widths)))
+        return max(1, int(_BRIEF // (self._n_samples * n_weights + self.n_batches * steps)))
 
     def _end_epoch(self, start: float, n_batches: int) -> None:
         """Set what an epoch leaves, whole or broken off, and tell of it."""

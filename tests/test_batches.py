@@ -53,6 +53,18 @@ def test_the_next_is_drawn_before_it_is_asked_for_and_none_twice_or_after_the_la
     assert threading.main_thread() not in {thread for _, thread in drawn}
 
 
+def test_several_are_those_drawn_one_by_one_and_as_many_more_are_drawn_ahead_up_to_the_last(drawn):
+    orders = EpochOrders(3, 700, 20)
+    for first, n_epochs, n_drawn in ((1, 2, 2), (3, 6, 14), (9, 6, 20), (15, 6, 20)):
+        given = orders.of(first, n_epochs)
+        expected = np.concatenate([epoch_order(3, epoch, 700) for epoch in range(first, first + n_epochs)])
+        np.testing.assert_array_equal(given, expected)
+        wait_until(lambda n=n_drawn: len(drawn) == n)
+    orders._thread.shutdown()
+    assert [epoch for epoch, _ in drawn] == [*range(1, 21)]
+    assert [thread is threading.main_thread() for _, thread in drawn] == [True] * 2 + [False] * 18
+
+
 def test_no_thread_for_few_rows(drawn):
     orders = EpochOrders(0, MANY - 1, 3)
     orders.of(1)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from controls import MISSING, SLOWED, WRONG, control
 
-from backprop_xp import loops
+from backprop_xp import loops, training_run
 from backprop_xp.engines.memory import Sparing
 from benchmarks import bench_growth, bench_loops, bench_peers, conftest, contest, jobs, machine
 from benchmarks.contenders import (
@@ -121,6 +121,7 @@ def test_long_runs_are_what_is_timed_of_small_networks(monkeypatch):
 def test_the_first_epochs_of_a_fit_are_not_among_its_steps(monkeypatch):
     asked = []
     monkeypatch.setattr(Sparing, "run", _counting(asked))
+    monkeypatch.setattr(training_run, "_BRIEF", 0)
     for long, n_before in ((1, 2), (50, 13)):
         monkeypatch.setattr(ours, "LONG", long)
         fit = made(named("backprop_xp, Trainer.fit"), SMALL)
@@ -132,6 +133,20 @@ def test_the_first_epochs_of_a_fit_are_not_among_its_steps(monkeypatch):
             assert fit.run(8) == 2  # epochs
         assert asked == [4] * (n_before + 2)
         assert fit.facts()["once"] == 7
+
+
+@pytest.mark.parametrize(
+    ("at_once", "calls"), [(3, [12, 4]), (4, [16, 16, 16]), (100, [16, 32, 64, 128, 256, 400, 112])]
+)
+def test_the_seconds_of_brief_epochs_are_those_between_the_calls_that_make_several(monkeypatch, at_once, calls):
+    asked = []
+    fit = made(named("backprop_xp, Trainer.fit"), SMALL)
+    fit.beginning = 2
+    monkeypatch.setattr(Sparing, "run", _counting(asked))
+    monkeypatch.setattr(training_run.Run, "_at_once", lambda self: at_once)
+    monkeypatch.setattr(ours, "time", SimpleNamespace(perf_counter=lambda: 5.0 * fit.trainer.kept_epoch))
+    assert fit.run(8) == 10.0  # two epochs of 4 steps, 5 seconds each
+    assert asked == calls
 
 
 def test_a_contender_may_tell_the_seconds_itself():
@@ -444,7 +459,8 @@ def test_whole_jobs_of_one_output(contender, tmp_path):
     assert taking_part.accuracy() > 0.9
 
 
-def test_an_epoch_is_fitted():
+def test_an_epoch_is_fitted(monkeypatch):
+    monkeypatch.setattr(training_run, "_BRIEF", 0)
     taking_part = made(growing("rows", "cpu")[0], SMALL)
     taking_part.run(2)
     assert (taking_part.trainer.n_samples, len(taking_part.trainer.history["epoch"])) == (24, taking_part.beginning + 2)

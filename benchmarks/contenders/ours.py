@@ -9,6 +9,7 @@ import numpy as np
 import backprop_xp as bx
 from backprop_xp import backends, engines
 from backprop_xp.batches import IndexBatches
+from backprop_xp.callbacks import Callback
 from backprop_xp.engines.torch import Torch
 from benchmarks.problems import Problem
 
@@ -77,12 +78,14 @@ class Steps:
         return {"compiling": self.compiling, **_device_memory(self.library)}
 
 
-class Fit:
+class Fit(Callback):
     """Trainer.fit on shuffled minibatches: the steps of a long fit, whose first epochs are over.
 
     What a fit costs once, before its first step and for the memory that it takes, is told apart, in `facts`. `counts`
-    is what a step is here: "step" or "epoch".
+    is what a step is here: "step" or "epoch". As a callback, it notes when epochs are over.
     """
+
+    paced = True
 
     def __init__(self, problem: Problem, engine: str = "eager", device: str = "cpu", counts: str = "step") -> None:
         X, labels, _, _ = problem.inputs()
@@ -98,27 +101,37 @@ class Fit:
             device=device,
             engine=engine,
             bias_initializer="uniform",
-            callbacks=[self._look],
+            callbacks=[self],
         )
         self.beginning = BEGINNING
         if engine == "eager" and device == "cpu" and problem.work <= SMALL * problem.batch:
             self.beginning = max(BEGINNING, 1 + LONG // problem.n_batches)
-        self.ends: list[float] = []  # when each epoch of a fit was over
+        self.ends: dict[int, float] = {}  # when an epoch of a fit was over, or the last of several brief ones
         self.once: list[float] = []
 
     def run(self, n_steps: int) -> float:
-        """Fit once; return the seconds of as many epochs as have these steps, at least one, after the first ones."""
+        """Fit once; return the seconds of as many epochs as have these steps, at least one, after the first ones.
+
+        Brief epochs are over several at a time: then of so many more that there are two such times.
+        """
         epochs = max(1, n_steps // self.n_steps)
         self.trainer.epochs = self.beginning + epochs
-        self.ends = []
-        start = time.perf_counter()
-        self.trainer.fit(self.X, self.y)
-        began, end = self.ends[self.beginning - 1], self.ends[-1]
-        self.once.append(began - start - self.beginning * (end - began) / epochs)
-        return end - began
+        while True:
+            self.ends = {}
+            start = time.perf_counter()
+            self.trainer.fit(self.X, self.y)
+            first, *later = (epoch for epoch in self.ends if epoch >= self.beginning)
+            if later:
+                break
+            self.trainer.epochs *= 2
+        began = self.ends[first]
+        an_epoch = (self.ends[later[-1]] - began) / (later[-1] - first)
+        self.once.append(began - start - first * an_epoch)
+        return an_epoch * epochs
 
-    def _look(self, record: dict[str, float]) -> None:
-        self.ends.append(time.perf_counter())
+    def on_epoch_end(self, record: dict[str, float]) -> None:
+        """Note the time, and the last epoch that is over."""
+        self.ends.setdefault(self.trainer.kept_epoch, time.perf_counter())
 
     def check(self, n_steps: int) -> None:
         """Fit the first batches in their order."""
